@@ -21,8 +21,9 @@ public final class OnnxTemplate implements AutoCloseable {
   /** Protobuf's own limit on a message. */
   static final long MAX_MODEL_BYTES = Integer.MAX_VALUE;
 
-  private static final int RAW_DATA_TAG = 9 << 3 | ProtoReader.LENGTH_DELIMITED;
+  private static final int RAW_DATA_TAG = (9 << 3) | ProtoReader.LENGTH_DELIMITED;
   private static final int COPY_BYTES = 1 << 20;
+  private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
 
   private final Path path;
   private final OnnxCheckpoint checkpoint;
@@ -34,9 +35,9 @@ public final class OnnxTemplate implements AutoCloseable {
    * bytes of a tensor.
    */
   private record Edit(
-      long start, long end, byte[] literal, String tensor, long from, long tensorBytes) {
+      long start, long end, ByteBuffer literal, String tensor, long from, long tensorBytes) {
     long newLength() {
-      return literal.length + tensorBytes;
+      return literal.remaining() + tensorBytes;
     }
   }
 
@@ -109,9 +110,9 @@ public final class OnnxTemplate implements AutoCloseable {
       throw new IllegalStateException(
           path + ": a model of " + filledBytes + " bytes does not fit in an array; fill a file");
     }
-    var out = new ByteArrayOutputStream((int) filledBytes);
-    write(source, bytes -> out.write(bytes.array(), bytes.position(), bytes.remaining()));
-    return out.toByteArray();
+    byte[] filled = new byte[(int) filledBytes];
+    write(source, ByteBuffer.wrap(filled)::put);
+    return filled;
   }
 
   private interface Sink {
@@ -123,7 +124,7 @@ public final class OnnxTemplate implements AutoCloseable {
     if (!initializer.inPlace().isEmpty()) {
       long from = 0;
       for (Chunk piece : initializer.inPlace()) {
-        edits.add(new Edit(piece.start(), piece.end(), new byte[0], name, from, piece.length()));
+        edits.add(new Edit(piece.start(), piece.end(), NOTHING, name, from, piece.length()));
         from += piece.length();
       }
       return 0;
@@ -133,7 +134,7 @@ public final class OnnxTemplate implements AutoCloseable {
     }
     long growth = 0;
     for (Chunk field : initializer.payload()) {
-      edits.add(new Edit(field.start(), field.end(), new byte[0], name, 0, 0));
+      edits.add(new Edit(field.start(), field.end(), NOTHING, name, 0, 0));
       growth -= field.length();
     }
     long bytes = initializer.entry().bytes();
@@ -141,7 +142,7 @@ public final class OnnxTemplate implements AutoCloseable {
     putVarint(head, RAW_DATA_TAG);
     putVarint(head, bytes);
     long end = initializer.field().end();
-    Edit raw = new Edit(end, end, head.toByteArray(), name, 0, bytes);
+    Edit raw = new Edit(end, end, ByteBuffer.wrap(head.toByteArray()), name, 0, bytes);
     edits.add(raw);
     growth += raw.newLength();
     return growth + replaceLength(initializer.field(), growth);
@@ -153,7 +154,9 @@ public final class OnnxTemplate implements AutoCloseable {
   private long replaceLength(ProtoReader.Field field, long growth) {
     var length = new ByteArrayOutputStream();
     putVarint(length, field.length() + growth);
-    Edit edit = new Edit(field.lengthAt(), field.valueStart(), length.toByteArray(), "", 0, 0);
+    Edit edit =
+        new Edit(
+            field.lengthAt(), field.valueStart(), ByteBuffer.wrap(length.toByteArray()), "", 0, 0);
     edits.add(edit);
     return edit.newLength() - (edit.end() - edit.start());
   }
@@ -161,7 +164,7 @@ public final class OnnxTemplate implements AutoCloseable {
   private static void putVarint(ByteArrayOutputStream out, long value) {
     long rest = value;
     while (rest >>> 7 != 0) {
-      out.write((int) (rest & 0x7f | 0x80));
+      out.write((int) ((rest & 0x7f) | 0x80));
       rest >>>= 7;
     }
     out.write((int) rest);
@@ -172,7 +175,7 @@ public final class OnnxTemplate implements AutoCloseable {
     long at = 0;
     for (Edit edit : edits) {
       copy(at, edit.start(), buffer, sink);
-      sink.write(ByteBuffer.wrap(edit.literal()));
+      sink.write(edit.literal().duplicate());
       for (long done = 0; done < edit.tensorBytes(); ) {
         buffer.clear().limit((int) Math.min(buffer.capacity(), edit.tensorBytes() - done));
         int n = buffer.remaining();

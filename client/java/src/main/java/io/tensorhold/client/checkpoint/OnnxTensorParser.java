@@ -235,7 +235,7 @@ final class OnnxTensorParser {
   }
 
   private OnnxInitializer buildExternal(TensorEntry entry) throws IOException {
-    if (raw != null && raw.length() > 0 || !typed.isEmpty()) {
+    if ((raw != null && raw.length() > 0) || !typed.isEmpty()) {
       throw bad("data here, but data_location says external");
     }
     String location = external.get("location");

@@ -71,40 +71,31 @@ final class ProtoReader {
       throw bad(message, at, "the tag " + Long.toUnsignedString(tag) + " is not one of protobuf");
     }
     long lengthAt = after;
-    switch (wireType) {
+    return switch (wireType) {
       case VARINT -> {
         long value = varint(lengthAt, end, message);
-        return new Field(number, wireType, at, lengthAt, lengthAt, after, value);
+        yield new Field(number, wireType, at, lengthAt, lengthAt, after, value);
       }
       case LENGTH_DELIMITED -> {
         long length = varint(lengthAt, end, message);
         if (length < 0 || length > end - after) {
-          throw bad(
-              message,
-              at,
-              "field "
-                  + number
-                  + " says it has "
-                  + Long.toUnsignedString(length)
-                  + " bytes, but "
-                  + (end - after)
-                  + " are left");
+          String seen = Long.toUnsignedString(length) + " bytes, but " + (end - after);
+          throw bad(message, at, "field " + number + " says it has " + seen + " are left");
         }
-        return new Field(number, wireType, at, lengthAt, after, after + length, 0);
+        yield new Field(number, wireType, at, lengthAt, after, after + length, 0);
       }
       case FIXED32, FIXED64 -> {
         int bytes = wireType == FIXED32 ? Integer.BYTES : Long.BYTES;
         if (bytes > end - lengthAt) {
           throw bad(message, at, "truncated in field " + number);
         }
-        return new Field(number, wireType, at, lengthAt, lengthAt, lengthAt + bytes, 0);
+        yield new Field(number, wireType, at, lengthAt, lengthAt, lengthAt + bytes, 0);
       }
-      default ->
-          throw bad(
-              message,
-              at,
-              "field " + number + " has wire type " + wireType + "; 0, 1, 2, 5 are allowed");
-    }
+      default -> {
+        String seen = "field " + number + " has wire type " + wireType;
+        throw bad(message, at, seen + "; 0, 1, 2 and 5 are allowed");
+      }
+    };
   }
 
   /** The varint that begins at {@code at}; {@link #after()} then tells where it ended. */

@@ -166,7 +166,7 @@ public final class SafetensorsWriter implements AutoCloseable {
     while (out.size() % ALIGNMENT != 0) {
       out.write(' ');
     }
-    long length = out.size() - SafetensorsHeader.LENGTH_BYTES;
+    long length = (long) out.size() - SafetensorsHeader.LENGTH_BYTES;
     if (length > SafetensorsHeader.MAX_HEADER_BYTES) {
       throw new CheckpointException(
           target,

@@ -15,14 +15,12 @@ final class VarintData implements TensorData {
   private static final int WINDOW_BYTES = 8192;
 
   private final OpenFile file;
-  private final OnnxType type;
   private final int width;
   private final List<Chunk> chunks;
   private final long[] starts;
 
-  private VarintData(OpenFile file, OnnxType type, int width, List<Chunk> chunks, long[] starts) {
+  private VarintData(OpenFile file, int width, List<Chunk> chunks, long[] starts) {
     this.file = file;
-    this.type = type;
     this.width = width;
     this.chunks = chunks;
     this.starts = starts;
@@ -58,7 +56,7 @@ final class VarintData implements TensorData {
       throw new CheckpointException(
           file.path(), what + " has " + n + " elements, its dimensions need " + elements);
     }
-    return new VarintData(file, type, width, List.copyOf(chunks), starts);
+    return new VarintData(file, width, List.copyOf(chunks), starts);
   }
 
   @Override
