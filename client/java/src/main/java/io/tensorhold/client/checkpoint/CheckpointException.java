@@ -32,7 +32,7 @@ public final class CheckpointException extends IOException {
    * Text from a file, safe to print: cut to 120 characters, control characters escaped, in quotes.
    * Names come from strangers; a terminal must not obey them.
    */
-  static String quote(String text) {
+  public static String quote(String text) {
     StringBuilder out = new StringBuilder("\"");
     int shown = Math.min(text.length(), QUOTED_CHARS);
     for (int i = 0; i < shown; i++) {
