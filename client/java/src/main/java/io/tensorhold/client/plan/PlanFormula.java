@@ -48,16 +48,10 @@ final class PlanFormula {
     long blocks = 0;
     double squares = 0;
     for (GroupBytes g : groups) {
-      long elements = g.group().elements();
       blocks = Math.addExact(blocks, blocksOf(g.group(), storage.blockElements()));
-      double bytesPerElement = elements == 0 ? 0 : (double) g.bytes() / g.group().total();
-      bytesPerElement += g.group().dtype().computable() ? perElement : 0;
-      double full = Math.min(elements, storage.blockElements()) * bytesPerElement;
-      double tail = elements % storage.blockElements() * bytesPerElement;
-      double whole = elements / storage.blockElements();
-      squares += g.group().copies() * (whole * full * full + tail * tail);
+      squares += squaresOf(g, perElement, storage.blockElements());
     }
-    ServerLoad load = ServerLoad.of(storage, stateBytes, squares);
+    ServerLoad load = ServerLoad.of(storage, (double) stateBytes, squares);
     ServerBytes average =
         server(
             storage,
@@ -84,6 +78,20 @@ final class PlanFormula {
 
   private static long blocksOf(ParameterCount.Group group, int blockElements) {
     return Math.multiplyExact(Math.ceilDiv(group.elements(), (long) blockElements), group.copies());
+  }
+
+  /** Σs² over a group's blocks, s being a block's bytes with its optimizer state. */
+  private static double squaresOf(GroupBytes g, double statePerElement, int blockElements) {
+    ParameterCount.Group group = g.group();
+    if (group.total() == 0) {
+      return 0;
+    }
+    double each = (double) g.bytes() / group.total();
+    each += group.dtype().computable() ? statePerElement : 0;
+    double full = blockElements * each;
+    double tail = group.elements() % blockElements * each;
+    long whole = group.elements() / blockElements;
+    return (double) group.copies() * (whole * full * full + tail * tail);
   }
 
   private static ServerBytes server(

@@ -50,7 +50,7 @@ public record PlanRequest(
 
     public Optimizer {
       check("slots", slots, 0, 8);
-      check("slot bytes", slotBytes, 0, Double.BYTES);
+      check("slot bytes", slotBytes, 0.0, 8.0);
     }
 
     /**
@@ -117,10 +117,10 @@ public record PlanRequest(
       check("shards", shards, 1, 256);
       check("block elements", blockElements, Blocks.MULTIPLE, Integer.MAX_VALUE);
       check("versions", versions, 0, 1_000_000);
-      check("changed share", changedShare, 0, 1);
-      check("space amplification", spaceAmplification, 1, 100);
+      check("changed share", changedShare, 0.0, 1.0);
+      check("space amplification", spaceAmplification, 1.0, 100.0);
       check("log bytes per shard", logBytesPerShard, 0, 1L << 50);
-      check("memory share", memoryShare, 0, 1);
+      check("memory share", memoryShare, 0.0, 1.0);
       if (replicas > servers) {
         throw new IllegalArgumentException(
             "replicas=" + replicas + " exceed servers=" + servers + ": each needs its own");
@@ -217,16 +217,22 @@ public record PlanRequest(
     }
   }
 
-  private static void check(String what, double value, double least, double most) {
-    if (!(value >= least && value <= most)) {
-      throw new IllegalArgumentException(
-          what + "=" + plain(value) + ", allowed are " + plain(least) + " to " + plain(most));
+  private static void check(String what, long value, long least, long most) {
+    if (value < least || value > most) {
+      throw outside(what, value, least, most);
     }
   }
 
-  private static String plain(double value) {
-    return value == Math.rint(value) && Math.abs(value) < 1e18
-        ? Long.toString((long) value)
-        : Double.toString(value);
+  private static void check(String what, double value, double least, double most) {
+    // Not "below or above": NaN is neither.
+    if (!(value >= least && value <= most)) {
+      throw outside(what, value, least, most);
+    }
+  }
+
+  private static IllegalArgumentException outside(
+      String what, Number value, Number least, Number most) {
+    return new IllegalArgumentException(
+        what + "=" + value + ", allowed are " + least + " to " + most);
   }
 }

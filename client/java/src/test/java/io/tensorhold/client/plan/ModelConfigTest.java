@@ -91,6 +91,7 @@ class ModelConfigTest {
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
+      quoteCharacter = '`',
       value = {
         "'hidden_size':4096 | 'hidden_size':-1 | hidden_size is \"-1\", allowed",
         "'hidden_size':4096 | 'hidden_size':4096.5 | hidden_size is \"4096.5\"",
