@@ -1,0 +1,107 @@
+package io.tensorhold.numerics;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The loops over elements: one scalar implementation and one with SIMD, bit-equal, chosen once.
+ *
+ * <p>All memory is little-endian, native or backed by a {@code byte[]}, at any alignment. Offsets
+ * are bytes, {@code n} counts elements. Operands are either the same memory or do not overlap.
+ * Callers check bounds; {@link Codec} and {@link Optimizer} do.
+ *
+ * <p>Results are the same on every processor and from both implementations: arithmetic is f32 in
+ * the order each method states, rounded after every operation (no fused multiply-add), subnormals
+ * are kept, and a result that is NaN is always stored as 7FC00000, because which NaN an operation
+ * gives is up to the processor.
+ */
+public interface Kernels {
+  /** The fastest kernels that this JVM can run; the same object each time. */
+  static Kernels best() {
+    return KernelChoice.BEST;
+  }
+
+  /** The plain loops, which are the reference. */
+  static Kernels scalar() {
+    return ScalarKernels.INSTANCE;
+  }
+
+  /** What these kernels are, for logs: such as {@code "scalar"} or {@code "simd-512"}. */
+  String name();
+
+  /** f32 to f16; see {@link Codec}. */
+  void encodeF16(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n);
+
+  /** f16 to f32, exactly; NaN bits are shifted into place. */
+  void decodeF16(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n);
+
+  /** f32 to bf16; see {@link Codec}. */
+  void encodeBf16(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n);
+
+  /** bf16 to f32, exactly; NaN bits are shifted into place. */
+  void decodeBf16(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n);
+
+  /** f32 to q8_0; see {@link Codec}. A last group is filled up with zeros. */
+  void encodeQ80(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n);
+
+  /** q8_0 to f32: q · d. */
+  void decodeQ80(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n);
+
+  /**
+   * The index of the first element that is NaN or infinite, or −1 if there is none; for q8_0 the
+   * first of the group whose scale is.
+   *
+   * @throws UnsupportedOperationException if the codec is RAW
+   */
+  int firstNonFinite(Codec codec, MemorySegment encoded, long offset, int n);
+
+  /** w = w + g. Also how the gradients of a BSP step are accumulated. */
+  void add(MemorySegment w, long wOff, MemorySegment g, long gOff, int n);
+
+  /** x = x · factor. */
+  void scale(MemorySegment f32, long off, float factor, int n);
+
+  /**
+   * One step of gradient descent; the momentum buffer {@code m} is neither read nor written when
+   * {@code f.momentum() == 0}.
+   *
+   * <pre>
+   * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
+   * if momentum ≠ 0:
+   *   m = d          if first, else (momentum · m) + (gain · d)
+   *   d = m          or, if nesterov:         d + momentum · m
+   * w = w − lr · d
+   * </pre>
+   */
+  void sgd(
+      Sgd.Factors f,
+      MemorySegment w,
+      long wOff,
+      MemorySegment g,
+      long gOff,
+      MemorySegment m,
+      long mOff,
+      int n);
+
+  /**
+   * One step of Adam with the moments {@code m} and {@code v}.
+   *
+   * <pre>
+   * w = w · keep                              if keep ≠ 1 (decoupled decay)
+   * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
+   * m = m + gain1 · (d − m)                   or, if gain1 ≥ 0.5:  d − (d − m) · (1 − gain1)
+   * v = (beta2 · v) + ((gain2 · d) · d)
+   * w = w − (stepSize · m) / (√v / root2 + eps)
+   * </pre>
+   */
+  void adam(
+      Adam.Factors f,
+      MemorySegment w,
+      long wOff,
+      MemorySegment g,
+      long gOff,
+      MemorySegment m,
+      long mOff,
+      MemorySegment v,
+      long vOff,
+      int n);
+}
