@@ -29,7 +29,7 @@ record OnnxGraph(
   private static final int WINDOW_BYTES = 1 << 16;
 
   /** Counted over the model, as the pieces of all tensors are held in memory. */
-  private static final int MAX_PIECES = 4_000_000;
+  private static final int MAX_PIECES = 1_000_000;
 
   /** As much as a safetensors header may have. */
   private static final long MAX_NAME_CHARS = SafetensorsHeader.MAX_HEADER_BYTES;

@@ -34,7 +34,7 @@ record SafetensorsHeader(long dataStart, List<Located> tensors, Map<String, Stri
   static final String METADATA = "__metadata__";
   static final int LENGTH_BYTES = 8;
   static final long MAX_HEADER_BYTES = 100_000_000;
-  static final int MAX_TENSORS = 1_000_000;
+  static final int MAX_TENSORS = 500_000;
   static final int MAX_METADATA = 65_536;
   static final long MAX_METADATA_CHARS = 32 << 20;
   static final int MAX_RANK = 32;

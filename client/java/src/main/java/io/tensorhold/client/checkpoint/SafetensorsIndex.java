@@ -43,7 +43,7 @@ record SafetensorsIndex(
     private final Map<String, String> fileOf = new HashMap<>();
     private final Map<String, String> metadata = new HashMap<>();
 
-    /** Each file name once, so that a million tensors share a few strings. */
+    /** Each file name once, so that many tensors share a few strings. */
     private final TreeMap<String, String> files = new TreeMap<>();
 
     private boolean mapped;
@@ -89,8 +89,12 @@ record SafetensorsIndex(
         JsonToken value = json.nextToken();
         if (value.isStructStart()) {
           json.skipChildren();
-        } else if (metadata.size() < SafetensorsHeader.MAX_METADATA) {
+        } else {
           metadata.put(key, json.getText());
+        }
+        if (metadata.size() > SafetensorsHeader.MAX_METADATA) {
+          throw new CheckpointException(
+              file.path(), "metadata has more than " + SafetensorsHeader.MAX_METADATA + " entries");
         }
       }
     }

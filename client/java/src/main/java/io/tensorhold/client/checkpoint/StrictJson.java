@@ -6,11 +6,13 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.core.util.JsonParserDelegate;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
+import org.jspecify.annotations.Nullable;
 
 /**
  * JSON from a stranger, token by token: valid UTF-8, no key twice in an object, little nesting, and
@@ -22,6 +24,10 @@ final class StrictJson {
 
   private static final int MAX_NAME_CHARS = 50_000;
   private static final int MAX_STRING_CHARS = 32 << 20;
+
+  /** A tensor has its name and three keys more; finding a key twice costs memory for each. */
+  private static final int MAX_KEYS =
+      4 * SafetensorsHeader.MAX_TENSORS + 2 * SafetensorsHeader.MAX_METADATA;
 
   private static final JsonFactory FACTORY =
       JsonFactory.builder()
@@ -55,7 +61,7 @@ final class StrictJson {
             .onMalformedInput(CodingErrorAction.REPORT)
             .onUnmappableCharacter(CodingErrorAction.REPORT);
     try (var reader = new InputStreamReader(file.stream(start, length), decoder);
-        JsonParser json = FACTORY.createParser(reader)) {
+        JsonParser json = new Counted(FACTORY.createParser(reader), file, what)) {
       if (json.nextToken() != JsonToken.START_OBJECT) {
         throw new CheckpointException(file.path(), what + " is not a JSON object");
       }
@@ -74,6 +80,41 @@ final class StrictJson {
           file.path(), what + " is not valid JSON at character " + at + ": " + why, e);
     } catch (CharacterCodingException e) {
       throw new CheckpointException(file.path(), what + " is not valid UTF-8", e);
+    }
+  }
+
+  /** A parser that refuses to read more keys than a checkpoint can have, skipped ones included. */
+  private static final class Counted extends JsonParserDelegate {
+    private final OpenFile file;
+    private final String what;
+    private int keys;
+
+    Counted(JsonParser json, OpenFile file, String what) {
+      super(json);
+      this.file = file;
+      this.what = what;
+    }
+
+    @Override
+    public @Nullable JsonToken nextToken() throws IOException {
+      JsonToken token = super.nextToken();
+      if (token == JsonToken.FIELD_NAME && ++keys > MAX_KEYS) {
+        throw new CheckpointException(file.path(), what + " has more than " + MAX_KEYS + " keys");
+      }
+      return token;
+    }
+
+    @Override
+    public JsonParser skipChildren() throws IOException {
+      int depth = currentToken().isStructStart() ? 1 : 0;
+      while (depth > 0) {
+        JsonToken token = nextToken();
+        if (token == null) {
+          return this;
+        }
+        depth += token.isStructStart() ? 1 : token.isStructEnd() ? -1 : 0;
+      }
+      return this;
     }
   }
 

@@ -253,6 +253,15 @@ class SafetensorsRefusalTest {
   }
 
   @Test
+  void keyBombThatEverybodyWouldSkip() throws IOException {
+    StringBuilder keys = new StringBuilder("{'a':{'x':{");
+    for (int i = 0; i <= 2_131_072; i++) {
+      keys.append(i == 0 ? "'" : ",'").append(i).append("':0");
+    }
+    refusalOf(keys.append("}}}").toString(), 0).contains("more than 2131072 keys");
+  }
+
+  @Test
   void numberBomb() throws IOException {
     refusalOf("{'a':{'dtype':'U8','shape':[" + "9".repeat(1_000_000) + "]}}", 0).contains("JSON");
   }
