@@ -1,0 +1,53 @@
+package io.tensorhold.server.base;
+
+/**
+ * Bounds that are part of the protocol or of the data format; each is named in the error it causes.
+ */
+public final class Limits {
+  /** Bytes of a model's or parameter's name in UTF-8. */
+  public static final int NAME_BYTES = 512;
+
+  /** Parameters of one model. */
+  public static final int PARAMETERS = 100_000;
+
+  /** Bytes of a model's metadata, keys and values together. */
+  public static final int METADATA_BYTES = 1 << 20;
+
+  /** Elements of a block: 16 MiB of f32 would not fit a message with its header. */
+  public static final int BLOCK_ELEMENTS = 1 << 21;
+
+  /** Blocks named by one push. */
+  public static final int PUSH_BLOCKS = 4096;
+
+  /** Alternating gaps and lengths of one block's part of a push. */
+  public static final int BLOCK_RUNS = 1 << 17;
+
+  /** Payload bytes of one push. */
+  public static final int PUSH_BYTES = 12 << 20;
+
+  /**
+   * Bytes of a log entry, headers included. Ratis makes a leader step down over an entry that does
+   * not fit its message, so pushes are held against this one before they are appended.
+   */
+  public static final int ENTRY_BYTES = 14 << 20;
+
+  /** Bytes of a log entry past which no further push joins it. */
+  public static final int ENTRY_TARGET_BYTES = 1 << 20;
+
+  /** Bytes of stored blocks, weights and optimizer state, that the pushes of one entry touch. */
+  public static final long TOUCHED_BYTES = 96L << 20;
+
+  /** Ranks of a bulk synchronous model. */
+  public static final int WORKERS = 4096;
+
+  /** Sessions that a shard remembers; past it the one that pushed longest ago is forgotten. */
+  public static final int SESSIONS = 4096;
+
+  /** Applied pushes of one session above its acknowledged low-water mark. */
+  public static final int SESSION_WINDOW = 1 << 16;
+
+  /** Shards of a cluster. */
+  public static final int SHARDS = 256;
+
+  private Limits() {}
+}

@@ -1,0 +1,172 @@
+package io.tensorhold.server.shard;
+
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.server.shard.PushCommand.Operation;
+import io.tensorhold.server.shard.PushCommand.Part;
+import io.tensorhold.server.shard.PushCommand.Tag;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The bytes of an entry of a shard's log: commands, one after another. In the log: do not change.
+ *
+ * <pre>
+ * entry     u8 format 1, commands to the end
+ * command   u32 bytes that follow, u8 type, body
+ * 1 PUSH      u16 t, t × (u64 session, u64 seq, u64 acked below), u8 operation, u32 n,
+ *             n × (u64 parameter, u32 block, u8 codec, u32 payload bytes, u32 r, r × u32 run),
+ *             payloads
+ * 2 REGISTER  a parameter record (ParameterRecord)
+ * 3 DROP      u64 first, u64 last: parameters that are gone, both included
+ * 4 PUT       u64 parameter, u32 block, a whole block (BlockLayout)
+ * </pre>
+ *
+ * All numbers but those inside a parameter record are little-endian.
+ */
+public final class Entry {
+  static final int FORMAT = 1;
+  static final int PUSH = 1;
+  static final int REGISTER = 2;
+  static final int DROP = 3;
+  static final int PUT = 4;
+
+  private Entry() {}
+
+  /** A command as it was read. */
+  sealed interface Command {
+    /** A push. */
+    record Push(PushCommand push) implements Command {}
+
+    /** A parameter that pushes may name from now on. */
+    record Register(ParameterRecord parameter) implements Command {}
+
+    /** Parameters that are gone. */
+    record Drop(long first, long last) implements Command {}
+
+    /** A whole block of a checkpoint. */
+    record Put(long parameter, int block, MemorySegment bytes) implements Command {}
+  }
+
+  /** The bytes of a push command, its length included. */
+  public static byte[] push(PushCommand push) {
+    long bytes = 4 + 1 + 2 + 24L * push.tags().size() + 1 + 4 + push.payload().byteSize();
+    for (Part part : push.parts()) {
+      bytes += 21 + 4L * part.runs().length;
+    }
+    ByteBuffer out = allocate(Math.toIntExact(bytes), PUSH);
+    out.putShort((short) push.tags().size());
+    for (Tag tag : push.tags()) {
+      out.putLong(tag.session()).putLong(tag.seq()).putLong(tag.ackedBelow());
+    }
+    out.put((byte) push.operation().id).putInt(push.parts().size());
+    for (Part part : push.parts()) {
+      out.putLong(part.parameter()).putInt(part.block()).put((byte) part.codec().id());
+      out.putInt(part.payloadBytes()).putInt(part.runs().length);
+      for (int run : part.runs()) {
+        out.putInt(run);
+      }
+    }
+    MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
+    return out.array();
+  }
+
+  /** The bytes of a register command. */
+  public static byte[] register(ParameterRecord parameter) {
+    byte[] record = parameter.toBytes();
+    return allocate(5 + record.length, REGISTER).put(record).array();
+  }
+
+  /** The bytes of a drop command. */
+  public static byte[] drop(long first, long last) {
+    return allocate(5 + 16, DROP).putLong(first).putLong(last).array();
+  }
+
+  /** The bytes of a put command. */
+  public static byte[] put(long parameter, int block, MemorySegment bytes) {
+    ByteBuffer out = allocate(Math.toIntExact(5 + 12 + bytes.byteSize()), PUT);
+    out.putLong(parameter).putInt(block);
+    MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(bytes);
+    return out.array();
+  }
+
+  /** An entry of commands. */
+  public static byte[] of(List<byte[]> commands) {
+    int bytes = 1;
+    for (byte[] command : commands) {
+      bytes = Math.addExact(bytes, command.length);
+    }
+    ByteBuffer out = ByteBuffer.allocate(bytes).put((byte) FORMAT);
+    commands.forEach(out::put);
+    return out.array();
+  }
+
+  /**
+   * Reads an entry; payloads are views of {@code entry}.
+   *
+   * @throws IllegalArgumentException if the bytes are no entry, or one of a newer format
+   */
+  static List<Command> read(ByteBuffer entry) {
+    ByteBuffer in = entry.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+    int format = in.get();
+    if (format != FORMAT) {
+      throw new IllegalArgumentException(
+          "log entry format: value=%d known=%d".formatted(format, FORMAT));
+    }
+    List<Command> commands = new ArrayList<>();
+    while (in.hasRemaining()) {
+      int bytes = in.getInt();
+      ByteBuffer body = in.slice(in.position(), bytes).order(ByteOrder.LITTLE_ENDIAN);
+      in.position(in.position() + bytes);
+      int type = body.get();
+      commands.add(
+          switch (type) {
+            case PUSH -> new Command.Push(readPush(body));
+            case REGISTER -> {
+              byte[] record = new byte[body.remaining()];
+              body.get(record);
+              yield new Command.Register(ParameterRecord.of(record));
+            }
+            case DROP -> new Command.Drop(body.getLong(), body.getLong());
+            case PUT ->
+                new Command.Put(body.getLong(), body.getInt(), MemorySegment.ofBuffer(body));
+            default ->
+                throw new IllegalArgumentException(
+                    "command type in the log: value=%d known=1..4".formatted(type));
+          });
+    }
+    return commands;
+  }
+
+  private static PushCommand readPush(ByteBuffer in) {
+    int tagCount = Short.toUnsignedInt(in.getShort());
+    List<Tag> tags = new ArrayList<>(tagCount);
+    for (int i = 0; i < tagCount; i++) {
+      tags.add(new Tag(in.getLong(), in.getLong(), in.getLong()));
+    }
+    Operation operation = Operation.ofId(in.get());
+    int count = in.getInt();
+    List<Part> parts = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      long parameter = in.getLong();
+      int block = in.getInt();
+      Codec codec = Codec.ofId(in.get());
+      int payloadBytes = in.getInt();
+      int[] runs = new int[in.getInt()];
+      for (int j = 0; j < runs.length; j++) {
+        runs[j] = in.getInt();
+      }
+      parts.add(new Part(parameter, block, codec, payloadBytes, runs));
+    }
+    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in));
+  }
+
+  private static ByteBuffer allocate(int bytes, int type) {
+    return ByteBuffer.allocate(bytes)
+        .order(ByteOrder.LITTLE_ENDIAN)
+        .putInt(bytes - 4)
+        .put((byte) type);
+  }
+}

@@ -1,0 +1,154 @@
+package io.tensorhold.server.shard;
+
+import io.tensorhold.server.base.BlockKey;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.PushCommand.Part;
+import io.tensorhold.server.shard.PushCommand.Tag;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.BiFunction;
+import java.util.function.Predicate;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Blocks of CHECKPOINTED models as the pushes since the last checkpoint left them: memory of one
+ * leader in one term, outside the replicated state.
+ *
+ * <p>A checkpoint writes the changed blocks whole to the log. A change of term drops the overlay,
+ * its dedupe included: the pushes in it never happened.
+ */
+final class Overlay {
+  private final long limit;
+  private final Map<BlockKey, Unit> units = new HashMap<>();
+  private final Sessions sessions = new Sessions();
+  private long term;
+  private long bytes;
+  private long pushes;
+
+  Overlay(long limit) {
+    this.limit = limit;
+  }
+
+  @Nullable Unit get(BlockKey key) {
+    return units.get(key);
+  }
+
+  void enter(long newTerm) {
+    if (newTerm != term) {
+      clear();
+      term = newTerm;
+    }
+  }
+
+  Outcome push(
+      long pushTerm,
+      PushCommand push,
+      Map<Long, ParameterRecord> known,
+      BlockUpdate update,
+      BiFunction<BlockKey, ParameterRecord, Unit> copyOfBase) {
+    enter(pushTerm);
+    for (Tag tag : push.tags()) {
+      Sessions.Verdict verdict = sessions.verdict(tag.session(), tag.seq());
+      if (verdict != Sessions.Verdict.NEW) {
+        return verdict == Sessions.Verdict.DUPLICATE ? Outcome.DUPLICATE : Outcome.WINDOW_FULL;
+      }
+    }
+    long growth = 0;
+    for (Part part : push.parts()) {
+      if (!units.containsKey(new BlockKey(part.parameter(), part.block()))) {
+        growth += known.get(part.parameter()).blockBytes(part.block());
+      }
+    }
+    if (bytes + growth > limit) {
+      throw new Refusal(
+          Reason.LIMIT,
+          "the blocks changed since the last checkpoint take %d bytes, limit=%d: checkpoint the model, or give the server more memory"
+              .formatted(bytes + growth, limit),
+          "limit-name",
+          "overlay",
+          "value",
+          bytes + growth,
+          "limit",
+          limit);
+    }
+    long offset = 0;
+    for (Part part : push.parts()) {
+      ParameterRecord parameter = known.get(part.parameter());
+      Unit unit = writable(new BlockKey(part.parameter(), part.block()), parameter, copyOfBase);
+      update.apply(unit.memory(), parameter, push.operation(), part, push.payload(), offset);
+      offset += part.payloadBytes();
+    }
+    pushes++;
+    for (Tag tag : push.tags()) {
+      sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
+    }
+    return Outcome.APPLIED;
+  }
+
+  private Unit writable(
+      BlockKey key,
+      ParameterRecord parameter,
+      BiFunction<BlockKey, ParameterRecord, Unit> copyOfBase) {
+    Unit unit = units.get(key);
+    if (unit == null) {
+      unit = copyOfBase.apply(key, parameter);
+      bytes += unit.bytes();
+      units.put(key, unit);
+    } else if (unit.shared()) {
+      Unit copy = unit.copy();
+      units.put(key, copy);
+      unit.release();
+      unit = copy;
+    }
+    return unit;
+  }
+
+  TreeMap<BlockKey, Unit> blocks(long askedTerm, Predicate<BlockKey> filter) {
+    enter(askedTerm);
+    TreeMap<BlockKey, Unit> held = new TreeMap<>();
+    units.forEach(
+        (key, unit) -> {
+          if (filter.test(key)) {
+            held.put(key, unit.hold());
+          }
+        });
+    return held;
+  }
+
+  void logged(Map<BlockKey, Unit> logged) {
+    logged.forEach(
+        (key, unit) -> {
+          if (units.get(key) == unit) {
+            units.remove(key);
+            bytes -= unit.bytes();
+            unit.release();
+          }
+        });
+  }
+
+  void removeIf(Predicate<BlockKey> filter) {
+    Iterator<Map.Entry<BlockKey, Unit>> all = units.entrySet().iterator();
+    while (all.hasNext()) {
+      Map.Entry<BlockKey, Unit> entry = all.next();
+      if (filter.test(entry.getKey())) {
+        all.remove();
+        bytes -= entry.getValue().bytes();
+        entry.getValue().release();
+      }
+    }
+  }
+
+  long bytes() {
+    return bytes;
+  }
+
+  void clear() {
+    units.values().forEach(Unit::release);
+    units.clear();
+    sessions.clear();
+    bytes = 0;
+  }
+}

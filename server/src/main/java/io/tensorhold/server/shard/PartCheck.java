@@ -1,0 +1,140 @@
+package io.tensorhold.server.shard;
+
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.server.base.Limits;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.PushCommand.Operation;
+import io.tensorhold.server.shard.PushCommand.Part;
+
+/**
+ * Whether a block's part of a push fits its parameter.
+ *
+ * <p>The leader asks before it writes to the log, so that bad input gets its answer and changes
+ * nothing; apply asks again, because the log is to be believed by no one.
+ */
+public final class PartCheck {
+  private PartCheck() {}
+
+  /**
+   * Checks a part.
+   *
+   * @throws Refusal saying what does not fit, the value seen and the value allowed
+   */
+  public static void check(String name, ParameterRecord parameter, Operation op, Part part) {
+    int blocks = parameter.blocks();
+    if (part.block() < 0 || part.block() >= blocks) {
+      throw new Refusal(
+          Reason.BLOCK_OUT_OF_RANGE,
+          "%s has %d blocks: block=%d"
+              .formatted(name, blocks, Integer.toUnsignedLong(part.block())),
+          "parameter",
+          name,
+          "value",
+          part.block(),
+          "limit",
+          blocks);
+    }
+    checkCodec(name, parameter, op, part);
+    int elements = parameter.elementsIn(part.block());
+    checkRuns(name, parameter, part, elements);
+    long expected = part.codec().bytes(parameter.dtype(), part.elements(elements));
+    if (part.payloadBytes() != expected) {
+      throw new Refusal(
+          Reason.PAYLOAD_LENGTH,
+          "block %d of %s takes %d bytes of %s: value=%d"
+              .formatted(part.block(), name, expected, part.codec().label(), part.payloadBytes()),
+          "parameter",
+          name,
+          "value",
+          part.payloadBytes(),
+          "expected",
+          expected);
+    }
+  }
+
+  private static void checkCodec(String name, ParameterRecord parameter, Operation op, Part part) {
+    if (part.codec().computable() != parameter.codec().computable()) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "%s is stored as %s and takes no %s payload"
+              .formatted(name, parameter.codec().label(), part.codec().label()),
+          "parameter",
+          name,
+          "value",
+          part.codec().label());
+    }
+    if (part.codec() == Codec.RAW && op != Operation.ASSIGN) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "%s holds %s, which is stored but not computed with: use ASSIGN instead of %s"
+              .formatted(name, parameter.dtype(), op),
+          "parameter",
+          name,
+          "value",
+          op);
+    }
+    if (op == Operation.GRADIENT && parameter.optimizer().isEmpty()) {
+      throw new Refusal(
+          Reason.OPTIMIZER_INVALID,
+          "%s has no optimizer: create its model with one, or use ADD".formatted(name),
+          "parameter",
+          name);
+    }
+  }
+
+  private static void checkRuns(String name, ParameterRecord parameter, Part part, int elements) {
+    int[] runs = part.runs();
+    if (runs.length == 0) {
+      return;
+    }
+    if (part.codec() == Codec.Q8_0) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "a part of block %d of %s can't be sent as q8_0: send f32, f16 or bf16"
+              .formatted(part.block(), name),
+          "parameter",
+          name,
+          "value",
+          part.codec().label());
+    }
+    if (part.codec() == Codec.RAW && parameter.dtype().bits() % 8 != 0) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "elements of %s have %d bits: send whole blocks"
+              .formatted(name, parameter.dtype().bits()),
+          "parameter",
+          name);
+    }
+    if (runs.length % 2 != 0 || runs.length > 2 * Limits.BLOCK_RUNS) {
+      throw new Refusal(
+          Reason.LIMIT,
+          "runs of block %d of %s come as pairs of gap and length: value=%d limit=%d"
+              .formatted(part.block(), name, runs.length, 2 * Limits.BLOCK_RUNS),
+          "parameter",
+          name,
+          "value",
+          runs.length,
+          "limit",
+          2 * Limits.BLOCK_RUNS);
+    }
+    long end = 0;
+    for (int i = 0; i < runs.length; i += 2) {
+      long gap = Integer.toUnsignedLong(runs[i]);
+      long length = Integer.toUnsignedLong(runs[i + 1]);
+      end += gap + length;
+      if (length == 0 || end > elements) {
+        throw new Refusal(
+            Reason.BLOCK_OUT_OF_RANGE,
+            "run %d of block %d of %s ends at element %d, has length %d; the block has %d elements"
+                .formatted(i / 2, part.block(), name, end, length, elements),
+            "parameter",
+            name,
+            "value",
+            end,
+            "limit",
+            elements);
+      }
+    }
+  }
+}

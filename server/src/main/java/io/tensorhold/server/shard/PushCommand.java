@@ -1,0 +1,80 @@
+package io.tensorhold.server.shard;
+
+import io.tensorhold.numerics.Codec;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+
+/**
+ * One push as the log carries it: to be applied whole, once, or not at all.
+ *
+ * @param tags whose push this is; several when the gradients of several ranks were averaged into it
+ * @param payload the bytes of all parts, one after another
+ */
+public record PushCommand(
+    List<Tag> tags, Operation operation, List<Part> parts, MemorySegment payload) {
+
+  /** What a push does; ids are in the log: do not change them. */
+  public enum Operation {
+    /** Elements become the payload. */
+    ASSIGN(1),
+    /** Elements grow by the payload. */
+    ADD(2),
+    /** The payload is a gradient for the parameter's optimizer. */
+    GRADIENT(3);
+
+    final int id;
+
+    Operation(int id) {
+      this.id = id;
+    }
+
+    static Operation ofId(int id) {
+      for (Operation operation : values()) {
+        if (operation.id == id) {
+          return operation;
+        }
+      }
+      throw new IllegalArgumentException("operation in the log: value=%d known=1..3".formatted(id));
+    }
+  }
+
+  /** A session's push: its number there, and the number below which all were acknowledged. */
+  public record Tag(long session, long seq, long ackedBelow) {}
+
+  /**
+   * A block's part of a push.
+   *
+   * @param codec encoding of the payload
+   * @param runs elements that the payload holds, as alternating gap and length; empty: the whole
+   *     block
+   */
+  @SuppressWarnings("ArrayRecordComponent") // runs are read in a loop, and never changed
+  public record Part(long parameter, int block, Codec codec, int payloadBytes, int[] runs) {
+    /** Elements of the payload of a block of so many elements. */
+    long elements(int blockElements) {
+      if (runs.length == 0) {
+        return blockElements;
+      }
+      long sum = 0;
+      for (int i = 1; i < runs.length; i += 2) {
+        sum += runs[i];
+      }
+      return sum;
+    }
+
+    @Override
+    public boolean equals(Object other) {
+      return other instanceof Part part
+          && parameter == part.parameter
+          && block == part.block
+          && codec == part.codec
+          && payloadBytes == part.payloadBytes
+          && java.util.Arrays.equals(runs, part.runs);
+    }
+
+    @Override
+    public int hashCode() {
+      return Long.hashCode(parameter) * 31 + block;
+    }
+  }
+}

@@ -1,0 +1,126 @@
+package io.tensorhold.server.shard;
+
+import io.tensorhold.server.base.Limits;
+import java.io.DataInput;
+import java.io.DataOutput;
+import java.io.IOException;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Which pushes a shard has applied: what makes a retry harmless.
+ *
+ * <p>Of each session it keeps the low-water mark below which everything was acknowledged or given
+ * up, and the sequence numbers above it that were applied. It is part of the replicated state: it
+ * changes only as the log says, is flushed with the blocks of the same moment, and is bounded. When
+ * there are too many sessions, the one that pushed longest ago in log order is forgotten; from then
+ * on an unknown session that is not newer than it is refused, so that a forgotten push is never
+ * applied again.
+ */
+final class Sessions {
+  /** What the shard says of a push before it applies it. */
+  enum Verdict {
+    NEW,
+    DUPLICATE,
+    EXPIRED,
+    WINDOW_FULL
+  }
+
+  private static final class Seen {
+    long low = 1;
+    final TreeSet<Long> applied = new TreeSet<>();
+    long lastIndex;
+  }
+
+  private final TreeMap<Long, Seen> sessions = new TreeMap<>(Long::compareUnsigned);
+  private final TreeMap<Long, Long> byLastIndex = new TreeMap<>();
+  private long forgotten;
+
+  Verdict verdict(long session, long seq) {
+    Seen seen = sessions.get(session);
+    if (seen == null) {
+      return Long.compareUnsigned(session, forgotten) <= 0 ? Verdict.EXPIRED : Verdict.NEW;
+    }
+    if (seq < seen.low || seen.applied.contains(seq)) {
+      return Verdict.DUPLICATE;
+    }
+    return seen.applied.size() >= Limits.SESSION_WINDOW ? Verdict.WINDOW_FULL : Verdict.NEW;
+  }
+
+  /**
+   * Marks a push as applied. {@code order} grows with every push of the log: it decides who is
+   * forgotten.
+   */
+  void applied(long session, long seq, long ackedBelow, long order) {
+    Seen seen = sessions.computeIfAbsent(session, id -> new Seen());
+    seen.applied.add(seq);
+    seen.low = Math.max(seen.low, ackedBelow);
+    seen.applied.headSet(seen.low).clear();
+    byLastIndex.remove(seen.lastIndex, session);
+    seen.lastIndex = order;
+    byLastIndex.put(order, session);
+    while (sessions.size() > Limits.SESSIONS) {
+      long eldest = byLastIndex.pollFirstEntry().getValue();
+      sessions.remove(eldest);
+      if (Long.compareUnsigned(eldest, forgotten) > 0) {
+        forgotten = eldest;
+      }
+    }
+  }
+
+  @Nullable Long lowWater(long session) {
+    Seen seen = sessions.get(session);
+    return seen == null ? null : seen.low;
+  }
+
+  int size() {
+    return sessions.size();
+  }
+
+  /** Forgets everything: for pushes outside the log, whose memory ends with the term. */
+  void clear() {
+    sessions.clear();
+    byLastIndex.clear();
+    forgotten = 0;
+  }
+
+  /**
+   *
+   *
+   * <pre>u64 forgotten, u32 n, n × (u64 session, u64 low, u64 last, u32 m, m × u64 seq)</pre>
+   */
+  void write(DataOutput out) throws IOException {
+    out.writeLong(forgotten);
+    out.writeInt(sessions.size());
+    for (Map.Entry<Long, Seen> entry : sessions.entrySet()) {
+      Seen seen = entry.getValue();
+      out.writeLong(entry.getKey());
+      out.writeLong(seen.low);
+      out.writeLong(seen.lastIndex);
+      out.writeInt(seen.applied.size());
+      for (long seq : seen.applied) {
+        out.writeLong(seq);
+      }
+    }
+  }
+
+  void read(DataInput in) throws IOException {
+    clear();
+    forgotten = in.readLong();
+    int count = in.readInt();
+    for (int i = 0; i < count; i++) {
+      Seen seen = new Seen();
+      long session = in.readLong();
+      seen.low = in.readLong();
+      seen.lastIndex = in.readLong();
+      int applied = in.readInt();
+      for (int j = 0; j < applied; j++) {
+        seen.applied.add(in.readLong());
+      }
+      sessions.put(session, seen);
+      byLastIndex.put(seen.lastIndex, session);
+    }
+  }
+}

@@ -1,0 +1,439 @@
+package io.tensorhold.server.shard;
+
+import io.tensorhold.numerics.Kernels;
+import io.tensorhold.server.base.BlockKey;
+import io.tensorhold.server.base.OffHeap;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.PushCommand.Part;
+import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.store.BlockLayout;
+import io.tensorhold.server.store.ShardStore;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One replica of a shard: a state machine that the log drives.
+ *
+ * <p>The state is a set of blocks, the parameters they belong to, and which pushes of which
+ * sessions were applied. {@link #apply} depends on that state and the entry alone, so that every
+ * replica comes to the same bytes; {@link #checksum} compares them. The machine has no thread and
+ * no clock. Its methods are atomic to each other; readers hold blocks beyond a call through {@link
+ * Unit}.
+ *
+ * <p>Disk holds the state as of some index, flushed in one atomic step, and the log holds what came
+ * after. Blocks carry the index of their last update besides: an entry that a block already holds
+ * is skipped for that block, whichever way the two met.
+ */
+public final class ShardMachine implements AutoCloseable {
+  private final int shard;
+  private final ShardStore store;
+  private final MemoryTier tier;
+  private final BlockUpdate update;
+  private final Overlay overlay;
+  private final ShardState state = new ShardState();
+  private final Map<Long, ParameterRecord> parameters = new HashMap<>();
+  private final TreeMap<Long, byte @Nullable []> changedParameters =
+      new TreeMap<>(Long::compareUnsigned);
+  private final TreeSet<BlockKey> deletions = new TreeSet<>();
+  private long flushedIndex;
+  private long flushedTerm;
+  private boolean closed;
+
+  /** How urgently dirty blocks want to be flushed. */
+  public enum Pressure {
+    /** Not at all. */
+    NONE,
+    /** In the background. */
+    SOON,
+    /** Before the next entry is applied. */
+    NOW
+  }
+
+  /** A machine at the state that the store holds. */
+  public ShardMachine(int shard, ShardStore store, long memoryBudget, Kernels kernels) {
+    this.shard = shard;
+    this.store = store;
+    this.tier = new MemoryTier(memoryBudget);
+    this.update = new BlockUpdate(kernels);
+    this.overlay = new Overlay(memoryBudget / 2);
+    byte[] stored = store.state();
+    if (stored != null) {
+      state.read(stored);
+      store.forEachParameter((id, bytes) -> parameters.put(id, ParameterRecord.of(bytes)));
+    }
+    flushedIndex = state.index;
+    flushedTerm = state.term;
+  }
+
+  /**
+   * Applies an entry of the log; an entry at or before {@link #appliedIndex} changes nothing.
+   *
+   * @return the {@link Outcome} of each command, by ordinal
+   * @throws IllegalArgumentException if the bytes are no entry: the log is damaged
+   */
+  public synchronized byte[] apply(long term, long index, ByteBuffer entry) {
+    List<Entry.Command> commands = Entry.read(entry);
+    byte[] outcomes = new byte[commands.size()];
+    if (index <= state.index) {
+      Arrays.fill(outcomes, (byte) Outcome.DUPLICATE.ordinal());
+      return outcomes;
+    }
+    for (int i = 0; i < outcomes.length; i++) {
+      outcomes[i] =
+          (byte)
+              switch (commands.get(i)) {
+                case Entry.Command.Push(PushCommand push) -> push(index, push).ordinal();
+                case Entry.Command.Register(ParameterRecord parameter) ->
+                    register(parameter).ordinal();
+                case Entry.Command.Drop(long first, long last) -> drop(first, last).ordinal();
+                case Entry.Command.Put put -> put(index, put).ordinal();
+              };
+    }
+    advance(term, index);
+    return outcomes;
+  }
+
+  /** Notes an entry of the log that holds no commands, such as Raft's own. */
+  public synchronized void advance(long term, long index) {
+    if (index > state.index) {
+      state.term = term;
+      state.index = index;
+    }
+  }
+
+  private Outcome push(long index, PushCommand push) {
+    for (Tag tag : push.tags()) {
+      Sessions.Verdict verdict = state.sessions.verdict(tag.session(), tag.seq());
+      if (verdict != Sessions.Verdict.NEW) {
+        return switch (verdict) {
+          case DUPLICATE -> Outcome.DUPLICATE;
+          case EXPIRED -> Outcome.EXPIRED;
+          default -> Outcome.WINDOW_FULL;
+        };
+      }
+    }
+    if (!fits(push)) {
+      return Outcome.INVALID;
+    }
+    long offset = 0;
+    for (Part part : push.parts()) {
+      ParameterRecord parameter = parameters.get(part.parameter());
+      Unit unit = writable(new BlockKey(part.parameter(), part.block()), parameter);
+      if (index > unit.floor) {
+        update.apply(unit.memory(), parameter, push.operation(), part, push.payload(), offset);
+        BlockLayout.setLogIndex(unit.memory(), index);
+      }
+      offset += part.payloadBytes();
+    }
+    state.pushes++;
+    for (Tag tag : push.tags()) {
+      state.sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), state.pushes);
+    }
+    return Outcome.APPLIED;
+  }
+
+  private boolean fits(PushCommand push) {
+    long offset = 0;
+    for (Part part : push.parts()) {
+      ParameterRecord parameter = parameters.get(part.parameter());
+      if (parameter == null) {
+        return false;
+      }
+      try {
+        PartCheck.check("parameter " + part.parameter(), parameter, push.operation(), part);
+      } catch (Refusal e) {
+        return false;
+      }
+      offset += part.payloadBytes();
+    }
+    return offset == push.payload().byteSize();
+  }
+
+  private Outcome register(ParameterRecord parameter) {
+    if (state.dropped.contains(parameter.id())) {
+      return Outcome.INVALID;
+    }
+    if (parameters.putIfAbsent(parameter.id(), parameter) != null) {
+      return Outcome.DUPLICATE;
+    }
+    changedParameters.put(parameter.id(), parameter.toBytes());
+    return Outcome.APPLIED;
+  }
+
+  private Outcome drop(long first, long last) {
+    state.dropped.add(first, last);
+    overlay.removeIf(key -> between(first, key.parameter(), last));
+    List<Long> gone = new ArrayList<>();
+    for (long id : parameters.keySet()) {
+      if (between(first, id, last)) {
+        gone.add(id);
+      }
+    }
+    List<BlockKey> inMemory = new ArrayList<>();
+    tier.forEachInMemory(
+        (key, unit) -> {
+          if (between(first, key.parameter(), last)) {
+            inMemory.add(key);
+          }
+        });
+    for (BlockKey key : inMemory) {
+      if (tier.isFlushing(key)) {
+        deletions.add(key);
+      }
+      tier.remove(key);
+    }
+    for (long id : gone) {
+      store.forEachBlock(id, deletions::add);
+      parameters.remove(id);
+      changedParameters.put(id, null);
+    }
+    return Outcome.APPLIED;
+  }
+
+  private static boolean between(long first, long id, long last) {
+    return Long.compareUnsigned(first, id) <= 0 && Long.compareUnsigned(id, last) <= 0;
+  }
+
+  private Outcome put(long index, Entry.Command.Put put) {
+    ParameterRecord parameter = parameters.get(put.parameter());
+    if (parameter == null
+        || put.block() < 0
+        || put.block() >= parameter.blocks()
+        || put.bytes().byteSize() != parameter.blockBytes(put.block())
+        || BlockLayout.fault(put.bytes()) != null) {
+      return Outcome.INVALID;
+    }
+    BlockKey key = new BlockKey(put.parameter(), put.block());
+    long floor = -1;
+    Unit now = hold(key, parameter);
+    if (now != null) {
+      floor = now.floor;
+      now.release();
+    }
+    if (index > floor) {
+      MemorySegment memory = OffHeap.allocate(put.bytes().byteSize());
+      memory.copyFrom(put.bytes());
+      BlockLayout.setLogIndex(memory, index);
+      tier.put(key, new Unit(memory, floor));
+    }
+    return Outcome.APPLIED;
+  }
+
+  private Unit writable(BlockKey key, ParameterRecord parameter) {
+    Unit unit = tier.writable(key);
+    if (unit != null) {
+      return unit;
+    }
+    MemorySegment memory = store.read(key, parameter.blockBytes(key.block()));
+    if (memory != null && deletions.contains(key)) {
+      OffHeap.free(memory);
+      memory = null;
+    }
+    unit =
+        memory == null
+            ? new Unit(zeros(parameter, key.block()), -1)
+            : new Unit(memory, BlockLayout.logIndex(memory));
+    tier.addDirty(key, unit);
+    return unit;
+  }
+
+  /** The block, read from disk if need be, held for the caller; null if no push has reached it. */
+  private @Nullable Unit hold(BlockKey key, ParameterRecord parameter) {
+    Unit unit = tier.get(key);
+    if (unit != null) {
+      return unit.hold();
+    }
+    if (deletions.contains(key)) {
+      return null;
+    }
+    MemorySegment memory = store.read(key, parameter.blockBytes(key.block()));
+    if (memory == null) {
+      return null;
+    }
+    unit = new Unit(memory, BlockLayout.logIndex(memory));
+    return tier.addClean(key, unit) ? unit.hold() : unit;
+  }
+
+  static MemorySegment zeros(ParameterRecord parameter, int block) {
+    MemorySegment memory = OffHeap.allocate(parameter.blockBytes(block));
+    BlockLayout.clear(
+        memory,
+        parameter.codec().id(),
+        parameter.elementsIn(block),
+        parameter.weightBytes(block),
+        parameter.stateBytes(block));
+    return memory;
+  }
+
+  /**
+   * A block for reading; the caller releases it. A block that no push has reached is zeros.
+   *
+   * @throws io.tensorhold.server.store.StoreException if it can't be read or is damaged
+   */
+  public synchronized Unit read(ParameterRecord parameter, int block) {
+    BlockKey key = new BlockKey(parameter.id(), block);
+    Unit pushed = overlay.get(key);
+    Unit unit = pushed != null ? pushed.hold() : hold(key, parameter);
+    return unit == null ? new Unit(zeros(parameter, block), -1) : unit;
+  }
+
+  /** Whether a push was applied already, in the log or in the overlay of {@code term}. */
+  public synchronized boolean applied(long session, long seq) {
+    return state.sessions.verdict(session, seq) == Sessions.Verdict.DUPLICATE;
+  }
+
+  /** The parameter as the shard knows it; null before its first push and after it was dropped. */
+  public synchronized @Nullable ParameterRecord parameter(long id) {
+    return parameters.get(id);
+  }
+
+  /** Whether a parameter with an id up to {@code last} and from {@code first} is known. */
+  public synchronized boolean knowsAny(long first, long last) {
+    return parameters.keySet().stream().anyMatch(id -> between(first, id, last));
+  }
+
+  /**
+   * Applies a push of a CHECKPOINTED model to the leader's overlay, outside the log.
+   *
+   * @param term the leader's term: an overlay of an earlier term is dropped first
+   */
+  public synchronized Outcome pushToOverlay(
+      long term, PushCommand push, Map<Long, ParameterRecord> known) {
+    return overlay.push(
+        term,
+        push,
+        known,
+        update,
+        (key, parameter) -> {
+          Unit base = hold(key, parameter);
+          if (base == null) {
+            return new Unit(zeros(parameter, key.block()), -1);
+          }
+          Unit copy = base.copy();
+          base.release();
+          return copy;
+        });
+  }
+
+  /** Blocks of the overlay that belong to the parameters, held for the caller, in order. */
+  public synchronized TreeMap<BlockKey, Unit> overlayBlocks(long term, long first, long last) {
+    return overlay.blocks(term, key -> between(first, key.parameter(), last));
+  }
+
+  /** Forgets overlay blocks that the log holds now, unless a push has changed them since. */
+  public synchronized void overlayLogged(Map<BlockKey, Unit> logged) {
+    overlay.logged(logged);
+  }
+
+  /** Drops an overlay of any other term; leadership has changed. */
+  public synchronized void dropOverlay(long unlessTerm) {
+    overlay.enter(unlessTerm);
+  }
+
+  /** How urgently {@link #beginFlush} is wanted. */
+  public synchronized Pressure pressure() {
+    long budget = tier.budget();
+    if (tier.dirtyBytes() > budget / 2 || tier.unflushedBytes() > budget - budget / 4) {
+      return Pressure.NOW;
+    }
+    return tier.dirtyBytes() > budget / 4 ? Pressure.SOON : Pressure.NONE;
+  }
+
+  /**
+   * Starts a flush of the state as it is now; null if disk holds it already. The machine goes on
+   * while {@link Flush#run} writes; one flush at a time.
+   */
+  public synchronized @Nullable Flush beginFlush() {
+    if (closed || flushedIndex == state.index) {
+      return null;
+    }
+    Flush flush =
+        new Flush(
+            store,
+            tier.beginFlush(),
+            new TreeSet<>(deletions),
+            state.toBytes(),
+            new TreeMap<>(changedParameters),
+            state.term,
+            state.index);
+    deletions.clear();
+    changedParameters.clear();
+    return flush;
+  }
+
+  /** Ends a flush. A failed one leaves the state as dirty as it was. */
+  public synchronized void endFlush(Flush flush, boolean written) {
+    tier.endFlush(written);
+    if (written) {
+      flushedIndex = flush.index();
+      flushedTerm = flush.term();
+    } else {
+      deletions.addAll(flush.deletions());
+      flush.parameters().forEach(changedParameters::putIfAbsent);
+    }
+  }
+
+  /** Index of the last entry applied; −1 before the first. */
+  public synchronized long appliedIndex() {
+    return state.index;
+  }
+
+  /** Term of the last entry applied. */
+  public synchronized long appliedTerm() {
+    return state.term;
+  }
+
+  /** Index up to which disk holds the state; −1 before the first flush. */
+  public synchronized long flushedIndex() {
+    return flushedIndex;
+  }
+
+  /** Term of the entry at {@link #flushedIndex}. */
+  public synchronized long flushedTerm() {
+    return flushedTerm;
+  }
+
+  /** A number that is equal on replicas whose state is equal. Reads every block. */
+  public synchronized long checksum() {
+    return StateChecksum.of(state, parameters, key -> hold(key, parameters.get(key.parameter())));
+  }
+
+  /** Figures of the parameters that the filter takes: blocks and bytes in memory and in all. */
+  public synchronized ShardFigures figures(java.util.function.LongPredicate filter) {
+    return ShardFigures.of(parameters.values(), filter, tier, store);
+  }
+
+  /** Bytes of blocks in memory, clean and dirty, overlay included. */
+  public synchronized long memoryBytes() {
+    return tier.bytes() + overlay.bytes();
+  }
+
+  /** Bytes of blocks that no flush has written yet. */
+  public synchronized long dirtyBytes() {
+    return tier.unflushedBytes();
+  }
+
+  /** Which shard this is. */
+  public int shard() {
+    return shard;
+  }
+
+  /** Frees the memory; the store stays open. No flush may be under way. */
+  @Override
+  public synchronized void close() {
+    if (!closed) {
+      closed = true;
+      tier.clear();
+      overlay.clear();
+      update.close();
+    }
+  }
+}

@@ -1,0 +1,223 @@
+package io.tensorhold.server.store;
+
+import io.tensorhold.server.base.BlockKey;
+import io.tensorhold.server.base.OffHeap;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Iterator;
+import java.util.List;
+import java.util.function.BiConsumer;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.rocksdb.Checkpoint;
+import org.rocksdb.EnvOptions;
+import org.rocksdb.IngestExternalFileOptions;
+import org.rocksdb.Options;
+import org.rocksdb.ReadOptions;
+import org.rocksdb.RocksDB;
+import org.rocksdb.RocksDBException;
+import org.rocksdb.RocksIterator;
+import org.rocksdb.Slice;
+import org.rocksdb.SstFileWriter;
+
+/**
+ * The durable state of one shard: its blocks, its parameters, and one record with everything else
+ * (applied index, sessions).
+ *
+ * <p>A flush writes all of it as one sorted file that is then ingested: the database shows either
+ * the state before the flush or the state after it, and RocksDB's own log is never used.
+ */
+public final class ShardStore implements AutoCloseable {
+  private static final String INGEST_PREFIX = "flush-";
+
+  private final Path directory;
+  private final Path staging;
+  private final Options options;
+  private final RocksDB database;
+  private long flushes;
+
+  /** A block of a flush; {@code memory} null: the block is deleted. */
+  public record Write(BlockKey key, @Nullable MemorySegment memory) {}
+
+  /**
+   * Opens the database in a directory, which is created if it does not exist.
+   *
+   * @param staging a directory on the same file system for files that are about to be ingested;
+   *     what an earlier process left there is removed
+   * @throws StoreException if RocksDB can't open it
+   */
+  public ShardStore(Path directory, Path staging, SharedRocks shared) {
+    this.directory = directory;
+    this.staging = staging;
+    this.options = shared.options();
+    try {
+      Files.createDirectories(directory);
+      Files.createDirectories(staging);
+      try (Stream<Path> leftovers = Files.list(staging)) {
+        for (Path leftover : leftovers.toList()) {
+          Files.deleteIfExists(leftover);
+        }
+      }
+      database = RocksDB.open(options, directory.toString());
+    } catch (RocksDBException | IOException e) {
+      options.close();
+      throw new StoreException("can't open the database in " + directory + ": " + text(e), e);
+    }
+  }
+
+  /**
+   * Reads a block into memory from {@link OffHeap} that the caller frees; null if there is none.
+   *
+   * @throws StoreException if the block can't be read or does not match its checksum
+   */
+  public @Nullable MemorySegment read(BlockKey key, long expectedBytes) {
+    MemorySegment memory = OffHeap.allocate(expectedBytes);
+    boolean good = false;
+    try (ReadOptions read = new ReadOptions().setFillCache(false)) {
+      ByteBuffer keyBytes = direct(StoreKeys.block(key));
+      int found = database.get(read, keyBytes, memory.asByteBuffer());
+      if (found == RocksDB.NOT_FOUND) {
+        return null;
+      }
+      String fault =
+          found == expectedBytes
+              ? BlockLayout.fault(memory)
+              : "a block of %d bytes has %d in the database".formatted(expectedBytes, found);
+      if (fault != null) {
+        throw new StoreException("block %s in %s: %s".formatted(key, directory, fault));
+      }
+      good = true;
+      return memory;
+    } catch (RocksDBException e) {
+      throw new StoreException("can't read block %s: %s".formatted(key, text(e)), e);
+    } finally {
+      if (!good) {
+        OffHeap.free(memory);
+      }
+    }
+  }
+
+  /** The record of the shard's state, as last flushed; null before the first flush. */
+  public byte @Nullable [] state() {
+    try {
+      return database.get(StoreKeys.STATE);
+    } catch (RocksDBException e) {
+      throw new StoreException("can't read the shard's state: " + text(e), e);
+    }
+  }
+
+  /** Gives every stored parameter specification. */
+  public void forEachParameter(BiConsumer<Long, byte[]> consumer) {
+    try (Slice to = new Slice(StoreKeys.PARAMETERS_TO);
+        ReadOptions read = new ReadOptions().setIterateUpperBound(to);
+        RocksIterator at = database.newIterator(read)) {
+      for (at.seek(StoreKeys.PARAMETERS_FROM); at.isValid(); at.next()) {
+        consumer.accept(StoreKeys.parameterId(at.key()), at.value());
+      }
+      at.status();
+    } catch (RocksDBException e) {
+      throw new StoreException("can't read the shard's parameters: " + text(e), e);
+    }
+  }
+
+  /** Gives the keys of the stored blocks of a parameter, in order. */
+  public void forEachBlock(long parameter, java.util.function.Consumer<BlockKey> consumer) {
+    byte[] from = StoreKeys.firstBlock(parameter);
+    byte[] end = parameter == -1 ? StoreKeys.STATE : StoreKeys.firstBlock(parameter + 1);
+    try (Slice to = new Slice(end);
+        ReadOptions read = new ReadOptions().setIterateUpperBound(to);
+        RocksIterator at = database.newIterator(read)) {
+      for (at.seek(from); at.isValid(); at.next()) {
+        consumer.accept(StoreKeys.blockKey(at.key()));
+      }
+      at.status();
+    } catch (RocksDBException e) {
+      throw new StoreException("can't list the blocks of a parameter: " + text(e), e);
+    }
+  }
+
+  /**
+   * Makes a flush durable, all of it or nothing.
+   *
+   * @param blocks in the order of their keys; memory unchanged until this returns
+   * @param state the new state record
+   * @param parameters new specifications (value null: deleted) in the order of their ids
+   * @throws StoreException if the disk fails; the database is as before
+   */
+  public void flush(
+      Iterator<Write> blocks,
+      byte[] state,
+      List<java.util.Map.Entry<Long, byte @Nullable []>> parameters) {
+    Path file = staging.resolve(INGEST_PREFIX + flushes++ + ".sst");
+    try (EnvOptions env = new EnvOptions();
+        SstFileWriter writer = new SstFileWriter(env, options);
+        IngestExternalFileOptions ingest = new IngestExternalFileOptions().setMoveFiles(true)) {
+      writer.open(file.toString());
+      while (blocks.hasNext()) {
+        Write write = blocks.next();
+        byte[] key = StoreKeys.block(write.key());
+        if (write.memory() == null) {
+          writer.delete(key);
+        } else {
+          BlockLayout.seal(write.memory());
+          writer.put(direct(key), write.memory().asByteBuffer());
+        }
+      }
+      writer.put(StoreKeys.STATE, state);
+      for (var parameter : parameters) {
+        byte[] key = StoreKeys.parameter(parameter.getKey());
+        byte[] value = parameter.getValue();
+        if (value == null) {
+          writer.delete(key);
+        } else {
+          writer.put(key, value);
+        }
+      }
+      writer.finish();
+      database.ingestExternalFile(List.of(file.toString()), ingest);
+    } catch (RocksDBException e) {
+      throw new StoreException("can't flush to " + directory + ": " + text(e), e);
+    } finally {
+      try {
+        Files.deleteIfExists(file);
+      } catch (IOException leftForTheNextStart) {
+        // The staging directory is emptied at the next start.
+      }
+    }
+  }
+
+  /** Writes a copy of the database, made of hard links, to a directory that does not exist yet. */
+  public void checkpoint(Path target) {
+    try (Checkpoint checkpoint = Checkpoint.create(database)) {
+      checkpoint.createCheckpoint(target.toString());
+    } catch (RocksDBException e) {
+      throw new StoreException("can't checkpoint " + directory + ": " + text(e), e);
+    }
+  }
+
+  /** Bytes of the live table files. */
+  public long bytes() {
+    try {
+      return database.getLongProperty("rocksdb.live-sst-files-size");
+    } catch (RocksDBException e) {
+      throw new StoreException("can't measure " + directory + ": " + text(e), e);
+    }
+  }
+
+  @Override
+  public void close() {
+    database.close();
+    options.close();
+  }
+
+  private static ByteBuffer direct(byte[] bytes) {
+    return ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();
+  }
+
+  private static String text(Exception e) {
+    return String.valueOf(e.getMessage());
+  }
+}

@@ -1,0 +1,52 @@
+package io.tensorhold.server.store;
+
+import io.tensorhold.server.base.BlockKey;
+import java.nio.ByteBuffer;
+
+/**
+ * The keys of a shard's database, sorted by the default (bytewise) comparator. On disk: do not
+ * change.
+ *
+ * <pre>
+ * 'B'  u64 parameter  u32 block  u64 version   a block (BlockLayout); version 0 is the live head,
+ *                                              sealed versions follow as their complement, newest first
+ * 'M'  u8 kind                                 state of the shard: kind 1 = {@link #STATE}
+ * 'P'  u64 parameter                           a parameter's specification
+ * </pre>
+ *
+ * Numbers are big-endian.
+ */
+final class StoreKeys {
+  static final int BLOCK_BYTES = 21;
+  static final byte[] STATE = {'M', 1};
+  static final byte[] PARAMETERS_FROM = {'P'};
+  static final byte[] PARAMETERS_TO = {'P' + 1};
+
+  private StoreKeys() {}
+
+  static byte[] block(BlockKey key) {
+    return ByteBuffer.allocate(BLOCK_BYTES)
+        .put((byte) 'B')
+        .putLong(key.parameter())
+        .putInt(key.block())
+        .putLong(0)
+        .array();
+  }
+
+  static BlockKey blockKey(byte[] key) {
+    ByteBuffer bytes = ByteBuffer.wrap(key, 1, BLOCK_BYTES - 1);
+    return new BlockKey(bytes.getLong(), bytes.getInt());
+  }
+
+  static byte[] firstBlock(long parameter) {
+    return ByteBuffer.allocate(9).put((byte) 'B').putLong(parameter).array();
+  }
+
+  static byte[] parameter(long parameter) {
+    return ByteBuffer.allocate(9).put((byte) 'P').putLong(parameter).array();
+  }
+
+  static long parameterId(byte[] key) {
+    return ByteBuffer.wrap(key, 1, 8).getLong();
+  }
+}
