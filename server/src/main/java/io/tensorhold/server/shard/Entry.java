@@ -26,6 +26,7 @@ import java.util.List;
  *
  * All numbers but those inside a parameter record are little-endian.
  */
+@SuppressWarnings("ByteBufferBackingArray") // the buffers come from allocate(), a method away
 public final class Entry {
   static final int FORMAT = 1;
   static final int PUSH = 1;
