@@ -3,8 +3,9 @@ package io.tensorhold.server.shard;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.store.ShardStore;
 import java.util.ArrayList;
+import java.util.NavigableMap;
+import java.util.NavigableSet;
 import java.util.TreeMap;
-import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -12,12 +13,13 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Its blocks belong to the flush until it has ended: an update in the meantime goes to a copy.
  */
+@SuppressWarnings("ArrayRecordComponent") // bytes on their way to disk, never changed
 public record Flush(
     ShardStore store,
-    TreeMap<BlockKey, Unit> blocks,
-    TreeSet<BlockKey> deletions,
+    NavigableMap<BlockKey, Unit> blocks,
+    NavigableSet<BlockKey> deletions,
     byte[] state,
-    TreeMap<Long, byte @Nullable []> parameters,
+    NavigableMap<Long, byte @Nullable []> parameters,
     long term,
     long index) {
 

@@ -6,6 +6,7 @@ import java.util.HashMap;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
@@ -108,7 +109,7 @@ final class MemoryTier {
   }
 
   /** Moves all dirty blocks into a flush; they stay readable. */
-  TreeMap<BlockKey, Unit> beginFlush() {
+  NavigableMap<BlockKey, Unit> beginFlush() {
     if (flushing != null) {
       throw new IllegalStateException("a flush of this shard is under way");
     }

@@ -3,20 +3,26 @@ package io.tensorhold.server.shard;
 /** What became of a command of the log. Ids travel from the state machine to its leader only. */
 public enum Outcome {
   /** Done. */
-  APPLIED,
+  APPLIED(0),
   /** It had been done before: this is a retry. */
-  DUPLICATE,
+  DUPLICATE(1),
   /** Its session is forgotten. */
-  EXPIRED,
+  EXPIRED(2),
   /** Its session has too many pushes above its low-water mark. */
-  WINDOW_FULL,
+  WINDOW_FULL(3),
   /** It does not fit the shard's state, such as a push to a parameter that was dropped. */
-  INVALID;
+  INVALID(4);
 
   private static final Outcome[] ALL = values();
 
-  /** The outcome with an ordinal from {@link ShardMachine#apply}. */
-  public static Outcome of(byte ordinal) {
-    return ALL[ordinal];
+  final byte id;
+
+  Outcome(int id) {
+    this.id = (byte) id;
+  }
+
+  /** The outcome with an id from {@link ShardMachine#apply}. */
+  public static Outcome of(byte id) {
+    return ALL[id];
   }
 }

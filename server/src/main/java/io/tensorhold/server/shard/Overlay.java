@@ -8,6 +8,7 @@ import io.tensorhold.server.shard.PushCommand.Tag;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.TreeMap;
 import java.util.function.BiFunction;
 import java.util.function.Predicate;
@@ -106,7 +107,7 @@ final class Overlay {
     return unit;
   }
 
-  TreeMap<BlockKey, Unit> blocks(long askedTerm, Predicate<BlockKey> filter) {
+  NavigableMap<BlockKey, Unit> blocks(long askedTerm, Predicate<BlockKey> filter) {
     enter(askedTerm);
     TreeMap<BlockKey, Unit> held = new TreeMap<>();
     units.forEach(

@@ -15,6 +15,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
@@ -83,18 +84,17 @@ public final class ShardMachine implements AutoCloseable {
     List<Entry.Command> commands = Entry.read(entry);
     byte[] outcomes = new byte[commands.size()];
     if (index <= state.index) {
-      Arrays.fill(outcomes, (byte) Outcome.DUPLICATE.ordinal());
+      Arrays.fill(outcomes, (byte) Outcome.DUPLICATE.id);
       return outcomes;
     }
     for (int i = 0; i < outcomes.length; i++) {
       outcomes[i] =
           (byte)
               switch (commands.get(i)) {
-                case Entry.Command.Push(PushCommand push) -> push(index, push).ordinal();
-                case Entry.Command.Register(ParameterRecord parameter) ->
-                    register(parameter).ordinal();
-                case Entry.Command.Drop(long first, long last) -> drop(first, last).ordinal();
-                case Entry.Command.Put put -> put(index, put).ordinal();
+                case Entry.Command.Push(PushCommand push) -> push(index, push).id;
+                case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
+                case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
+                case Entry.Command.Put put -> put(index, put).id;
               };
     }
     advance(term, index);
@@ -324,7 +324,7 @@ public final class ShardMachine implements AutoCloseable {
   }
 
   /** Blocks of the overlay that belong to the parameters, held for the caller, in order. */
-  public synchronized TreeMap<BlockKey, Unit> overlayBlocks(long term, long first, long last) {
+  public synchronized NavigableMap<BlockKey, Unit> overlayBlocks(long term, long first, long last) {
     return overlay.blocks(term, key -> between(first, key.parameter(), last));
   }
 
