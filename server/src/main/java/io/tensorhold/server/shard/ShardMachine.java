@@ -84,18 +84,17 @@ public final class ShardMachine implements AutoCloseable {
     List<Entry.Command> commands = Entry.read(entry);
     byte[] outcomes = new byte[commands.size()];
     if (index <= state.index) {
-      Arrays.fill(outcomes, (byte) Outcome.DUPLICATE.id);
+      Arrays.fill(outcomes, Outcome.DUPLICATE.id);
       return outcomes;
     }
     for (int i = 0; i < outcomes.length; i++) {
       outcomes[i] =
-          (byte)
-              switch (commands.get(i)) {
-                case Entry.Command.Push(PushCommand push) -> push(index, push).id;
-                case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
-                case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
-                case Entry.Command.Put put -> put(index, put).id;
-              };
+          switch (commands.get(i)) {
+            case Entry.Command.Push(PushCommand push) -> push(index, push).id;
+            case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
+            case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
+            case Entry.Command.Put put -> put(index, put).id;
+          };
     }
     advance(term, index);
     return outcomes;

@@ -1,0 +1,317 @@
+package io.tensorhold.server.catalog;
+
+import io.tensorhold.proto.v1.ClusterMap;
+import io.tensorhold.proto.v1.CreateModelRequest;
+import io.tensorhold.proto.v1.DeleteModelRequest;
+import io.tensorhold.proto.v1.ListModelsRequest;
+import io.tensorhold.proto.v1.ListModelsResponse;
+import io.tensorhold.proto.v1.Model;
+import io.tensorhold.proto.v1.ModelSpec;
+import io.tensorhold.proto.v1.ModelState;
+import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.proto.v1.Server;
+import io.tensorhold.proto.v1.Shard;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.catalog.log.CatalogCommand;
+import io.tensorhold.server.catalog.log.CatalogReply;
+import io.tensorhold.server.catalog.log.CatalogSnapshot;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The catalog's replicated state: the cluster, its servers, the models, and the numbers given out.
+ *
+ * <p>It is small and lives in memory whole; {@link #apply} depends on it and the command alone.
+ * Methods are atomic to each other.
+ */
+public final class CatalogState {
+  private static final int FORMAT = 1;
+  private static final int LIST_LIMIT = 1000;
+
+  private String clusterId = "";
+  private int shardCount;
+  private int replication;
+  private final TreeMap<String, Server> servers = new TreeMap<>();
+  private final List<String> replicas = new ArrayList<>();
+  private final TreeMap<String, Long> names = new TreeMap<>();
+  private final Map<Long, Model> models = new HashMap<>();
+  private long lastModel;
+  private long lastParameter;
+  private long lastSession;
+  private long epoch;
+  private long term;
+  private long index = -1;
+
+  /** Applies a command of the log; a refusal is part of the reply and changes nothing. */
+  public synchronized CatalogReply apply(long atTerm, long atIndex, CatalogCommand command) {
+    CatalogReply.Builder reply = CatalogReply.newBuilder();
+    if (atIndex <= index) {
+      return reply.build();
+    }
+    advance(atTerm, atIndex);
+    try {
+      switch (command.getCommandCase()) {
+        case FOUND -> found(command.getFound());
+        case CREATE -> reply.setModel(create(command.getCreate()));
+        case PUBLISH -> reply.setModel(publish(command.getPublish().getModelId()));
+        case DELETE -> reply.setId(delete(command.getDelete()));
+        case FREED -> models.remove(command.getFreed().getModelId());
+        case OPEN_SESSION -> reply.setId(++lastSession);
+        case JOIN -> join(command.getJoin());
+        case PLACE -> {
+          replicas.clear();
+          replicas.addAll(command.getPlace().getReplicasList());
+          epoch = index;
+        }
+        case COMMAND_NOT_SET ->
+            throw new Refusal(Reason.REQUEST_INVALID, "an unknown command in the catalog's log");
+      }
+    } catch (Refusal e) {
+      reply
+          .clear()
+          .getRefusedBuilder()
+          .setReason(e.reason().name())
+          .setMessage(e.text())
+          .putAllDetails(e.details());
+    }
+    return reply.build();
+  }
+
+  /** Notes an entry without a command. */
+  public synchronized void advance(long atTerm, long atIndex) {
+    if (atIndex > index) {
+      term = atTerm;
+      index = atIndex;
+    }
+  }
+
+  private void found(CatalogCommand.Found found) {
+    if (clusterId.isEmpty()) {
+      clusterId = found.getClusterId();
+      shardCount = found.getShardCount();
+      replication = found.getReplication();
+      servers.put(found.getServer().getId(), found.getServer());
+      replicas.add(found.getServer().getId());
+      epoch = index;
+    }
+  }
+
+  private Model create(CreateModelRequest request) {
+    ModelSpec spec = ModelCheck.complete(request.getSpec());
+    Long id = names.get(spec.getName());
+    Model existing = id == null ? null : models.get(id);
+    if (existing != null) {
+      boolean replaceable =
+          request.getLoading() && request.getResume() && existing.getState() == ModelState.LOADING;
+      if (!replaceable) {
+        throw new Refusal(
+            Reason.MODEL_EXISTS,
+            "a model named %s exists%s: choose another name, or delete it first"
+                .formatted(
+                    ModelCheck.quote(spec.getName()),
+                    existing.getState() == ModelState.LOADING ? " and is being loaded" : ""),
+            "model",
+            spec.getName());
+      }
+      if (withoutIds(existing.getSpec()).equals(withoutIds(spec))) {
+        return existing;
+      }
+      models.put(id, existing.toBuilder().setState(ModelState.DELETING).build());
+    }
+    ModelSpec.Builder numbered = spec.toBuilder();
+    for (int i = 0; i < spec.getParametersCount(); i++) {
+      numbered.setParameters(i, spec.getParameters(i).toBuilder().setId(++lastParameter));
+    }
+    Model model =
+        Model.newBuilder()
+            .setId(++lastModel)
+            .setSpec(numbered)
+            .setState(request.getLoading() ? ModelState.LOADING : ModelState.READY)
+            .setCatalogIndex(index)
+            .build();
+    names.put(spec.getName(), model.getId());
+    models.put(model.getId(), model);
+    return model;
+  }
+
+  private static ModelSpec withoutIds(ModelSpec spec) {
+    ModelSpec.Builder plain = spec.toBuilder();
+    for (ParameterSpec.Builder parameter : plain.getParametersBuilderList()) {
+      parameter.clearId();
+    }
+    return plain.build();
+  }
+
+  private Model publish(long id) {
+    Model model = models.get(id);
+    if (model == null || model.getState() == ModelState.DELETING) {
+      throw unknown("id " + id);
+    }
+    if (model.getState() == ModelState.LOADING) {
+      model = model.toBuilder().setState(ModelState.READY).setCatalogIndex(index).build();
+      models.put(id, model);
+    }
+    return model;
+  }
+
+  private long delete(DeleteModelRequest request) {
+    Model model = find(request.getName(), request.getLoading());
+    names.remove(request.getName());
+    models.put(model.getId(), model.toBuilder().setState(ModelState.DELETING).build());
+    return model.getId();
+  }
+
+  private void join(Server server) {
+    for (Server other : servers.values()) {
+      if (!other.getId().equals(server.getId())
+          && (other.getAddress().equals(server.getAddress())
+              || other.getRaftAddress().equals(server.getRaftAddress()))) {
+        throw new Refusal(
+            Reason.CLUSTER_MISMATCH,
+            "server %s already has the address %s or %s"
+                .formatted(other.getId(), server.getAddress(), server.getRaftAddress()),
+            "value",
+            server.getAddress());
+      }
+    }
+    if (!server.equals(servers.put(server.getId(), server))) {
+      epoch = index;
+    }
+  }
+
+  /**
+   * The model of a name.
+   *
+   * @throws Refusal MODEL_UNKNOWN if there is none, or it is still LOADING and not asked for so
+   */
+  public synchronized Model find(String name, boolean loading) {
+    Long id = names.get(name);
+    Model model = id == null ? null : models.get(id);
+    if (model == null) {
+      throw unknown("the name " + ModelCheck.quote(name));
+    }
+    if (model.getState() == ModelState.LOADING && !loading) {
+      throw new Refusal(
+          Reason.MODEL_UNKNOWN,
+          "the model %s is still being loaded".formatted(ModelCheck.quote(name)),
+          "model",
+          name,
+          "state",
+          "LOADING");
+    }
+    return model;
+  }
+
+  private static Refusal unknown(String what) {
+    return new Refusal(Reason.MODEL_UNKNOWN, "no model has " + what, "model", what);
+  }
+
+  /** The model of an id, in whatever state; null if there is none. */
+  public synchronized @Nullable Model byId(long id) {
+    return models.get(id);
+  }
+
+  /** A page of the list of models. */
+  public synchronized ListModelsResponse list(ListModelsRequest request) {
+    int limit = request.getLimit() == 0 ? LIST_LIMIT : Math.min(LIST_LIMIT, request.getLimit());
+    ListModelsResponse.Builder page = ListModelsResponse.newBuilder();
+    SortedMap<String, Long> rest =
+        request.getAfter().isEmpty()
+            ? names.tailMap(request.getPrefix(), true)
+            : names.tailMap(request.getAfter(), false);
+    for (Map.Entry<String, Long> entry : rest.entrySet()) {
+      Model model = models.get(entry.getValue());
+      if (!entry.getKey().startsWith(request.getPrefix())) {
+        if (entry.getKey().compareTo(request.getPrefix()) > 0) {
+          break;
+        }
+      } else if (model.getState() == ModelState.READY || request.getLoading()) {
+        if (page.getModelsCount() == limit) {
+          return page.setMore(true).build();
+        }
+        page.addModels(ModelSizes.entry(model));
+      }
+    }
+    return page.build();
+  }
+
+  /** Models whose blocks are to be freed. */
+  public synchronized List<Model> deleting() {
+    return models.values().stream().filter(m -> m.getState() == ModelState.DELETING).toList();
+  }
+
+  /** The map of the cluster, without leaders; its cluster id is empty before the first command. */
+  public synchronized ClusterMap map() {
+    ClusterMap.Builder map =
+        ClusterMap.newBuilder()
+            .setClusterId(clusterId)
+            .setEpoch(epoch)
+            .setShardCount(shardCount)
+            .setReplication(replication)
+            .addAllServers(servers.values());
+    for (int shard = 0; shard < shardCount; shard++) {
+      map.addShards(Shard.newBuilder().setShard(shard).addAllReplicas(replicas));
+    }
+    return map.build();
+  }
+
+  /** Index of the last entry applied; −1 before the first. */
+  public synchronized long appliedIndex() {
+    return index;
+  }
+
+  /** Everything, as of one index. */
+  public synchronized CatalogSnapshot snapshot() {
+    return CatalogSnapshot.newBuilder()
+        .setFormat(FORMAT)
+        .setTerm(term)
+        .setIndex(index)
+        .setClusterId(clusterId)
+        .setShardCount(shardCount)
+        .setReplication(replication)
+        .addAllServers(servers.values())
+        .addAllReplicas(replicas)
+        .addAllModels(new TreeMap<>(models).values())
+        .setLastModel(lastModel)
+        .setLastParameter(lastParameter)
+        .setLastSession(lastSession)
+        .setEpoch(epoch)
+        .build();
+  }
+
+  /** Becomes what a snapshot says. */
+  public synchronized void restore(CatalogSnapshot snapshot) {
+    if (snapshot.getFormat() != FORMAT) {
+      throw new IllegalStateException(
+          "catalog snapshot: format=%d known=%d; a newer Tensorhold wrote it"
+              .formatted(snapshot.getFormat(), FORMAT));
+    }
+    clusterId = snapshot.getClusterId();
+    shardCount = snapshot.getShardCount();
+    replication = snapshot.getReplication();
+    servers.clear();
+    snapshot.getServersList().forEach(server -> servers.put(server.getId(), server));
+    replicas.clear();
+    replicas.addAll(snapshot.getReplicasList());
+    names.clear();
+    models.clear();
+    for (Model model : snapshot.getModelsList()) {
+      models.put(model.getId(), model);
+      if (model.getState() != ModelState.DELETING) {
+        names.put(model.getSpec().getName(), model.getId());
+      }
+    }
+    lastModel = snapshot.getLastModel();
+    lastParameter = snapshot.getLastParameter();
+    lastSession = snapshot.getLastSession();
+    epoch = snapshot.getEpoch();
+    term = snapshot.getTerm();
+    index = snapshot.getIndex();
+  }
+}

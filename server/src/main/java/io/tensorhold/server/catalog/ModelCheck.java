@@ -1,0 +1,267 @@
+package io.tensorhold.server.catalog;
+
+import io.tensorhold.numerics.Blocks;
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.Optimizer;
+import io.tensorhold.numerics.Shape;
+import io.tensorhold.proto.v1.Consistency;
+import io.tensorhold.proto.v1.Durability;
+import io.tensorhold.proto.v1.ModelSpec;
+import io.tensorhold.proto.v1.OptimizerSpec;
+import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.server.base.Limits;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import java.nio.charset.StandardCharsets;
+import java.util.HashSet;
+import java.util.Set;
+
+/** Checks the specification of a model and fills in what it leaves to defaults. */
+public final class ModelCheck {
+  private ModelCheck() {}
+
+  /**
+   * The complete form of a specification: every codec, block size and hyper-parameter is set.
+   *
+   * @throws Refusal naming the first thing that is wrong, the value seen and the value allowed
+   */
+  public static ModelSpec complete(ModelSpec spec) {
+    checkName("model", spec.getName());
+    if (spec.getParametersCount() > Limits.PARAMETERS) {
+      throw new Refusal(
+          Reason.LIMIT,
+          "a model has at most %d parameters: value=%d"
+              .formatted(Limits.PARAMETERS, spec.getParametersCount()),
+          "limit-name",
+          "parameters",
+          "value",
+          spec.getParametersCount(),
+          "limit",
+          Limits.PARAMETERS);
+    }
+    checkMetadata(spec);
+    ModelSpec.Builder complete = spec.toBuilder().clearParameters();
+    completeTraining(spec, complete);
+    Set<String> names = new HashSet<>();
+    for (ParameterSpec parameter : spec.getParametersList()) {
+      if (!names.add(parameter.getName())) {
+        throw new Refusal(
+            Reason.NAME_INVALID,
+            "two parameters are named " + quote(parameter.getName()) + ": rename one",
+            "parameter",
+            parameter.getName());
+      }
+      complete.addParameters(complete(parameter));
+    }
+    return complete.build();
+  }
+
+  private static void checkMetadata(ModelSpec spec) {
+    long bytes = 0;
+    for (var entry : spec.getMetadataMap().entrySet()) {
+      bytes += utf8(entry.getKey()) + utf8(entry.getValue());
+    }
+    if (bytes > Limits.METADATA_BYTES) {
+      throw new Refusal(
+          Reason.LIMIT,
+          "metadata has %d bytes, limit=%d: keep less with the model"
+              .formatted(bytes, Limits.METADATA_BYTES),
+          "limit-name",
+          "metadata",
+          "value",
+          bytes,
+          "limit",
+          Limits.METADATA_BYTES);
+    }
+  }
+
+  private static void completeTraining(ModelSpec spec, ModelSpec.Builder complete) {
+    OptimizerSpec optimizer = spec.getOptimizer();
+    if (!optimizer.getKind().isEmpty()) {
+      try {
+        Optimizer rule = Optimizer.of(optimizer.getKind(), optimizer.getHyperMap());
+        complete.getOptimizerBuilder().putAllHyper(rule.hyper());
+      } catch (IllegalArgumentException e) {
+        throw new Refusal(
+            Reason.OPTIMIZER_INVALID, String.valueOf(e.getMessage()), "value", optimizer.getKind());
+      }
+    } else if (optimizer.getHyperCount() > 0) {
+      throw new Refusal(
+          Reason.OPTIMIZER_INVALID,
+          "hyper-parameters without an optimizer: value=%s; name its kind: sgd, adam or adamw"
+              .formatted(optimizer.getHyperMap().keySet()));
+    }
+    if (spec.getDurability() == Durability.UNRECOGNIZED
+        || spec.getConsistency() == Consistency.UNRECOGNIZED) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "unknown durability or consistency: value=%d, %d"
+              .formatted(spec.getDurabilityValue(), spec.getConsistencyValue()));
+    }
+    if (spec.getDurability() == Durability.DURABILITY_UNSPECIFIED) {
+      complete.setDurability(Durability.LOGGED);
+    }
+    if (spec.getConsistency() == Consistency.CONSISTENCY_UNSPECIFIED) {
+      complete.setConsistency(Consistency.ASP);
+    }
+    if (spec.getConsistency() == Consistency.BSP) {
+      if (Integer.compareUnsigned(spec.getWorkers() - 1, Limits.WORKERS) >= 0) {
+        throw new Refusal(
+            Reason.LIMIT,
+            "a bulk synchronous model has 1 to %d workers: value=%d"
+                .formatted(Limits.WORKERS, Integer.toUnsignedLong(spec.getWorkers())),
+            "limit-name",
+            "workers",
+            "value",
+            spec.getWorkers(),
+            "limit",
+            Limits.WORKERS);
+      }
+      if (spec.getDurability() == Durability.CHECKPOINTED) {
+        throw new Refusal(
+            Reason.REQUEST_INVALID,
+            "a bulk synchronous model is LOGGED: a step that is lost on one shard and kept on"
+                + " another would tear it");
+      }
+    }
+  }
+
+  private static ParameterSpec complete(ParameterSpec spec) {
+    String name = spec.getName();
+    checkName("parameter", name);
+    DType dtype;
+    try {
+      dtype = DType.ofId(spec.getDtypeValue());
+    } catch (IllegalArgumentException e) {
+      throw new Refusal(
+          Reason.SHAPE_INVALID,
+          "dtype of %s: %s".formatted(quote(name), e.getMessage()),
+          "parameter",
+          name,
+          "value",
+          spec.getDtypeValue());
+    }
+    Codec codec = codec(spec, dtype);
+    int blockElements =
+        spec.getBlockElements() == 0 ? Blocks.DEFAULT_ELEMENTS : spec.getBlockElements();
+    if (blockElements < 0
+        || blockElements > Limits.BLOCK_ELEMENTS
+        || blockElements % Blocks.MULTIPLE != 0) {
+      throw new Refusal(
+          Reason.SHAPE_INVALID,
+          "block_elements of %s: value=%d allowed=multiples of %d up to %d"
+              .formatted(
+                  quote(name),
+                  Integer.toUnsignedLong(blockElements),
+                  Blocks.MULTIPLE,
+                  Limits.BLOCK_ELEMENTS),
+          "parameter",
+          name,
+          "value",
+          blockElements,
+          "limit",
+          Limits.BLOCK_ELEMENTS);
+    }
+    try {
+      long[] dims = spec.getDimsList().stream().mapToLong(Long::longValue).toArray();
+      long elements = Shape.of(dims).elements();
+      codec.bytes(dtype, elements);
+      Blocks.count(elements, blockElements);
+    } catch (IllegalArgumentException | ArithmeticException e) {
+      throw new Refusal(
+          Reason.SHAPE_INVALID,
+          "shape of %s: %s".formatted(quote(name), e.getMessage()),
+          "parameter",
+          name,
+          "value",
+          spec.getDimsList());
+    }
+    return spec.toBuilder().setCodecValue(codec.id()).setBlockElements(blockElements).build();
+  }
+
+  private static Codec codec(ParameterSpec spec, DType dtype) {
+    if (spec.getCodecValue() == 0) {
+      return Codec.nativeOf(dtype);
+    }
+    Codec codec;
+    try {
+      codec = Codec.ofId(spec.getCodecValue());
+    } catch (IllegalArgumentException e) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "codec of %s: %s".formatted(quote(spec.getName()), e.getMessage()),
+          "parameter",
+          spec.getName(),
+          "value",
+          spec.getCodecValue());
+    }
+    if (!codec.accepts(dtype)) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "%s is %s and can't be stored as %s: allowed=%s"
+              .formatted(
+                  quote(spec.getName()),
+                  dtype,
+                  codec.label(),
+                  dtype.computable() ? "f32, f16, bf16, q8_0" : "raw"),
+          "parameter",
+          spec.getName(),
+          "value",
+          codec.label());
+    }
+    return codec;
+  }
+
+  /**
+   * Checks a name of a model or a parameter.
+   *
+   * @throws Refusal NAME_INVALID if it is empty, too long, or has control characters
+   */
+  public static void checkName(String what, String name) {
+    String wrong = null;
+    int bytes = utf8(name);
+    if (name.isEmpty()) {
+      wrong = "is empty";
+    } else if (bytes > Limits.NAME_BYTES) {
+      wrong = "has %d bytes, limit=%d".formatted(bytes, Limits.NAME_BYTES);
+    } else {
+      int at = 0;
+      while (at < name.length() && !Character.isISOControl(name.charAt(at))) {
+        at++;
+      }
+      if (at < name.length()) {
+        wrong =
+            "has the control character U+%04X at position %d".formatted((int) name.charAt(at), at);
+      }
+    }
+    if (wrong != null) {
+      throw new Refusal(
+          Reason.NAME_INVALID,
+          "the %s name %s %s; allowed are 1 to %d bytes of UTF-8 without control characters"
+              .formatted(what, quote(name), wrong, Limits.NAME_BYTES),
+          "value",
+          quote(name),
+          "limit",
+          Limits.NAME_BYTES);
+    }
+  }
+
+  /** A name for a message: quoted, cut when long, control characters escaped. */
+  public static String quote(String name) {
+    StringBuilder text = new StringBuilder("\"");
+    for (int i = 0; i < Math.min(name.length(), 80); i++) {
+      char c = name.charAt(i);
+      if (Character.isISOControl(c)) {
+        text.append("\\u%04x".formatted((int) c));
+      } else {
+        text.append(c);
+      }
+    }
+    return text.append(name.length() > 80 ? "…\"" : "\"").toString();
+  }
+
+  private static int utf8(String text) {
+    return text.getBytes(StandardCharsets.UTF_8).length;
+  }
+}
