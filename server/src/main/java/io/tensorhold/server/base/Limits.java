@@ -13,23 +13,23 @@ public final class Limits {
   /** Bytes of a model's metadata, keys and values together. */
   public static final int METADATA_BYTES = 1 << 20;
 
-  /** Elements of a block: 16 MiB of f32 would not fit a message with its header. */
-  public static final int BLOCK_ELEMENTS = 1 << 21;
+  /** Elements of a block: 2 MiB of f32, 6 MiB with the state of Adam, must fit a log entry. */
+  public static final int BLOCK_ELEMENTS = 1 << 19;
 
   /** Blocks named by one push. */
   public static final int PUSH_BLOCKS = 4096;
 
   /** Alternating gaps and lengths of one block's part of a push. */
-  public static final int BLOCK_RUNS = 1 << 17;
+  public static final int BLOCK_RUNS = 1 << 16;
 
   /** Payload bytes of one push. */
-  public static final int PUSH_BYTES = 12 << 20;
+  public static final int PUSH_BYTES = 4 << 20;
 
   /**
    * Bytes of a log entry, headers included. Ratis makes a leader step down over an entry that does
    * not fit its message, so pushes are held against this one before they are appended.
    */
-  public static final int ENTRY_BYTES = 14 << 20;
+  public static final int ENTRY_BYTES = 7 << 20;
 
   /** Bytes of a log entry past which no further push joins it. */
   public static final int ENTRY_TARGET_BYTES = 1 << 20;

@@ -420,6 +420,16 @@ public final class ShardMachine implements AutoCloseable {
     return tier.unflushedBytes();
   }
 
+  /** Index up to which a store holds a shard's state, without loading it; −1 if it holds none. */
+  public static long flushedIndexOf(ShardStore store) {
+    byte[] stored = store.state();
+    ShardState state = new ShardState();
+    if (stored != null) {
+      state.read(stored);
+    }
+    return state.index;
+  }
+
   /** Which shard this is. */
   public int shard() {
     return shard;

@@ -1,0 +1,24 @@
+package io.tensorhold.server.raft;
+
+import io.tensorhold.server.catalog.CatalogState;
+import io.tensorhold.server.catalog.log.CatalogCommand;
+import io.tensorhold.server.catalog.log.CatalogReply;
+import java.util.concurrent.CompletableFuture;
+
+/** The replicated log of the catalog, and this server's replica of it. */
+public interface CatalogLog {
+  /** Appends a command; a refusal of the catalog fails the future with it. */
+  CompletableFuture<CatalogReply> append(CatalogCommand command);
+
+  /** Ends once this server is sure to lead and has applied what was acknowledged before. */
+  CompletableFuture<Void> fence();
+
+  /** Ends once the replica has applied the index. */
+  CompletableFuture<Void> reaches(long index);
+
+  /** Who leads, as far as this server has heard. */
+  Leadership leadership();
+
+  /** This server's replica; empty if it has none. */
+  CatalogState state();
+}

@@ -1,0 +1,356 @@
+package io.tensorhold.server.raft;
+
+import com.google.protobuf.InvalidProtocolBufferException;
+import io.tensorhold.proto.v1.Server;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.catalog.CatalogState;
+import io.tensorhold.server.catalog.log.CatalogCommand;
+import io.tensorhold.server.catalog.log.CatalogReply;
+import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.store.SharedRocks;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import org.apache.ratis.protocol.RaftGroupId;
+import org.apache.ratis.statemachine.StateMachine;
+
+/**
+ * This server's replicas of the catalog and of all shards.
+ *
+ * <p>Data directory: {@code raft/} holds the logs, {@code catalog/} the catalog's snapshot, {@code
+ * shards/NNN/} one shard each (see {@code ShardFiles}).
+ */
+public final class ClusterNode implements AutoCloseable {
+  private final String clusterId;
+  private final Server me;
+  private final RaftNode raft;
+  private final RaftGroupId catalogGroup;
+  private final CatalogState catalogState = new CatalogState();
+  private final CatalogView catalog = new CatalogView();
+  private final List<ShardView> shards = new ArrayList<>();
+  private final Map<RaftGroupId, StateMachine> machines = new HashMap<>();
+  private final ExecutorService flusher =
+      Executors.newSingleThreadExecutor(
+          task -> {
+            Thread thread = new Thread(task, "flush");
+            thread.setDaemon(true);
+            return thread;
+          });
+
+  /**
+   * The replicas that the data directory holds, not started yet.
+   *
+   * @param memoryBudget of all shards together, in bytes; each has an equal share
+   */
+  public ClusterNode(
+      String clusterId,
+      int shardCount,
+      Server me,
+      int raftPort,
+      Path dataDirectory,
+      long memoryBudget,
+      SharedRocks rocks,
+      RaftSettings settings)
+      throws IOException {
+    this.clusterId = clusterId;
+    this.me = me;
+    this.catalogGroup = GroupIds.catalog(clusterId);
+    machines.put(
+        catalogGroup,
+        new CatalogStateMachine(
+            dataDirectory.resolve("catalog"),
+            catalogState,
+            () -> raft().cutLog(catalogGroup),
+            catalog::changed));
+    for (int shard = 0; shard < shardCount; shard++) {
+      RaftGroupId group = GroupIds.shard(clusterId, shard);
+      ShardStateMachine machine =
+          new ShardStateMachine(
+              shard,
+              dataDirectory.resolve("shards").resolve("%03d".formatted(shard)),
+              rocks,
+              memoryBudget / shardCount,
+              settings.flushLogBytes(),
+              flusher,
+              () -> raft().cutLog(group));
+      machines.put(group, machine);
+      shards.add(new ShardView(shard, group, machine));
+    }
+    raft =
+        new RaftNode(
+            settings,
+            me.getId(),
+            raftPort,
+            dataDirectory.resolve("raft"),
+            group -> {
+              StateMachine machine = machines.get(group);
+              if (machine == null) {
+                throw new IllegalArgumentException("no group of this cluster: " + group);
+              }
+              return machine;
+            });
+  }
+
+  private RaftNode raft() {
+    return raft;
+  }
+
+  /** Starts the replicas that are on disk. */
+  public void start() throws IOException {
+    raft.start();
+  }
+
+  /** Makes this server the only member of a new cluster's groups. */
+  public void found(int replication) throws IOException {
+    raft.found(catalogGroup, me);
+    for (ShardView shard : shards) {
+      raft.found(shard.group, me);
+    }
+    if (catalogState.map().getClusterId().isEmpty()) {
+      CatalogCommand.Builder command = CatalogCommand.newBuilder();
+      command
+          .getFoundBuilder()
+          .setClusterId(clusterId)
+          .setShardCount(shards.size())
+          .setReplication(replication)
+          .setServer(me);
+      awaitLeading();
+      catalog.append(command.build()).join();
+    }
+  }
+
+  private void awaitLeading() throws IOException {
+    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+    while (!catalog.leadership().leads()) {
+      if (System.nanoTime() > deadline) {
+        throw new IOException("this server did not become its own leader within 60 s");
+      }
+      java.util.concurrent.locks.LockSupport.parkNanos(5_000_000);
+    }
+  }
+
+  /**
+   * Makes the servers the members of every group that this server leads. Idempotent; a group whose
+   * joiners can't be reached is left for the next call.
+   *
+   * @return what went wrong, by group; empty: all groups led from here are so
+   */
+  public Map<String, String> spread(List<Server> members) {
+    Map<String, String> failures = new LinkedHashMap<>();
+    spread("catalog", catalogGroup, members, failures);
+    for (ShardView shard : shards) {
+      spread("shard " + shard.shard, shard.group, members, failures);
+    }
+    return failures;
+  }
+
+  private void spread(
+      String name, RaftGroupId group, List<Server> members, Map<String, String> failures) {
+    try {
+      if (!raft.leadership(group).leads()) {
+        return;
+      }
+      List<String> now = raft.members(group);
+      List<String> wanted = members.stream().map(Server::getId).sorted().toList();
+      if (now.equals(wanted)) {
+        return;
+      }
+      for (Server member : members) {
+        if (!now.contains(member.getId())) {
+          raft.prepare(group, member);
+        }
+      }
+      raft.reconfigure(group, members);
+    } catch (IOException e) {
+      failures.put(name, String.valueOf(e.getMessage()));
+    }
+  }
+
+  /** Hands the leadership of a shard that this server leads to another replica. */
+  public void transfer(int shard, String serverId) throws IOException {
+    raft.transfer(shards.get(shard).group, serverId);
+  }
+
+  /** Brings every shard to disk, so that the next start has little to replay. */
+  public void flush() {
+    for (ShardView shard : shards) {
+      if (raft.holds(shard.group)) {
+        shard.machine.flush();
+      }
+    }
+  }
+
+  /** The catalog. */
+  public CatalogLog catalog() {
+    return catalog;
+  }
+
+  /** A shard of the cluster, whether or not this server holds a replica. */
+  public ShardLog shard(int shard) {
+    return shards.get(shard);
+  }
+
+  /** Shards of the cluster. */
+  public int shardCount() {
+    return shards.size();
+  }
+
+  /** This server. */
+  public Server me() {
+    return me;
+  }
+
+  /** Bytes of the databases on disk. */
+  public long storedBytes() {
+    long bytes = 0;
+    for (ShardView shard : shards) {
+      bytes += shard.machine.storedBytes();
+    }
+    return bytes;
+  }
+
+  @Override
+  public void close() throws IOException {
+    raft.close();
+    flusher.shutdown();
+    try {
+      if (!flusher.awaitTermination(60, TimeUnit.SECONDS)) {
+        throw new IOException("a flush did not end within 60 s");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    for (StateMachine machine : machines.values()) {
+      machine.close();
+    }
+  }
+
+  private final class ShardView implements ShardLog {
+    private final int shard;
+    private final RaftGroupId group;
+    private final ShardStateMachine machine;
+
+    ShardView(int shard, RaftGroupId group, ShardStateMachine machine) {
+      this.shard = shard;
+      this.group = group;
+      this.machine = machine;
+    }
+
+    @Override
+    public int shard() {
+      return shard;
+    }
+
+    @Override
+    public CompletableFuture<Appended> append(byte[] entry) {
+      return raft.append(group, entry, this::leadership);
+    }
+
+    @Override
+    public CompletableFuture<Void> fence() {
+      return raft.fence(group, this::leadership);
+    }
+
+    @Override
+    public Leadership leadership() {
+      return raft.leadership(group);
+    }
+
+    @Override
+    public ShardMachine machine() {
+      ShardMachine now = machine.machine();
+      if (now == null) {
+        throw new Refusal(
+            Reason.UNAVAILABLE, "this server's replica of shard %d is not ready".formatted(shard));
+      }
+      return now;
+    }
+  }
+
+  private final class CatalogView implements CatalogLog {
+    private record Waiter(long index, CompletableFuture<Void> done) {}
+
+    private final List<Waiter> waiters = new ArrayList<>();
+
+    @Override
+    public CompletableFuture<CatalogReply> append(CatalogCommand command) {
+      return raft.append(catalogGroup, command.toByteArray(), this::leadership)
+          .thenApply(
+              appended -> {
+                CatalogReply reply;
+                try {
+                  reply = CatalogReply.parseFrom(appended.reply());
+                } catch (InvalidProtocolBufferException e) {
+                  throw new IllegalStateException(e);
+                }
+                if (reply.hasRefused()) {
+                  CatalogReply.Refused refused = reply.getRefused();
+                  List<Object> details = new ArrayList<>();
+                  refused
+                      .getDetailsMap()
+                      .forEach(
+                          (key, value) -> {
+                            details.add(key);
+                            details.add(value);
+                          });
+                  throw new Refusal(
+                      Reason.valueOf(refused.getReason()), refused.getMessage(), details.toArray());
+                }
+                return reply;
+              });
+    }
+
+    @Override
+    public CompletableFuture<Void> fence() {
+      return raft.fence(catalogGroup, this::leadership);
+    }
+
+    @Override
+    public CompletableFuture<Void> reaches(long index) {
+      CompletableFuture<Void> done = new CompletableFuture<>();
+      synchronized (waiters) {
+        if (catalogState.appliedIndex() < index) {
+          waiters.add(new Waiter(index, done));
+          return done.orTimeout(5, TimeUnit.SECONDS);
+        }
+      }
+      done.complete(null);
+      return done;
+    }
+
+    void changed() {
+      List<Waiter> ended = new ArrayList<>();
+      synchronized (waiters) {
+        long applied = catalogState.appliedIndex();
+        waiters.removeIf(
+            waiter -> {
+              boolean reached = waiter.index <= applied || waiter.done.isDone();
+              if (reached) {
+                ended.add(waiter);
+              }
+              return reached;
+            });
+      }
+      ended.forEach(waiter -> waiter.done.complete(null));
+    }
+
+    @Override
+    public Leadership leadership() {
+      return raft.leadership(catalogGroup);
+    }
+
+    @Override
+    public CatalogState state() {
+      return catalogState;
+    }
+  }
+}

@@ -1,0 +1,248 @@
+package io.tensorhold.server.raft;
+
+import io.tensorhold.proto.v1.Server;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Supplier;
+import org.apache.ratis.client.RaftClient;
+import org.apache.ratis.conf.RaftProperties;
+import org.apache.ratis.protocol.ClientId;
+import org.apache.ratis.protocol.GroupManagementRequest;
+import org.apache.ratis.protocol.Message;
+import org.apache.ratis.protocol.RaftClientReply;
+import org.apache.ratis.protocol.RaftClientRequest;
+import org.apache.ratis.protocol.RaftGroup;
+import org.apache.ratis.protocol.RaftGroupId;
+import org.apache.ratis.protocol.RaftPeer;
+import org.apache.ratis.protocol.RaftPeerId;
+import org.apache.ratis.protocol.SetConfigurationRequest;
+import org.apache.ratis.protocol.SnapshotManagementRequest;
+import org.apache.ratis.protocol.TransferLeadershipRequest;
+import org.apache.ratis.protocol.exceptions.NotLeaderException;
+import org.apache.ratis.server.DivisionInfo;
+import org.apache.ratis.server.RaftServer;
+import org.apache.ratis.server.storage.RaftStorage;
+import org.apache.ratis.statemachine.StateMachine;
+import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * One server's part in all Raft groups of its cluster.
+ *
+ * <p>Everything is submitted in process: a client of Ratis stalls for seconds after a leader's
+ * death, and who leads is our own clients' business.
+ */
+final class RaftNode implements AutoCloseable {
+  private static final Logger log = LoggerFactory.getLogger(RaftNode.class);
+  private static final long ADMIN_TIMEOUT_MS = 30_000;
+
+  private final RaftServer server;
+  private final RaftProperties properties;
+  private final RaftPeerId self;
+  private final ClientId client = ClientId.randomId();
+  private final AtomicLong calls = new AtomicLong();
+
+  RaftNode(
+      RaftSettings settings,
+      String serverId,
+      int raftPort,
+      Path directory,
+      StateMachine.Registry machines)
+      throws IOException {
+    self = RaftPeerId.valueOf(serverId);
+    properties = settings.properties(directory, raftPort);
+    server =
+        RaftServer.newBuilder()
+            .setServerId(self)
+            .setProperties(properties)
+            .setStateMachineRegistry(machines)
+            .setOption(RaftStorage.StartupOption.RECOVER)
+            .build();
+  }
+
+  void start() throws IOException {
+    server.start();
+  }
+
+  static RaftPeer peer(Server server) {
+    return RaftPeer.newBuilder().setId(server.getId()).setAddress(server.getRaftAddress()).build();
+  }
+
+  boolean holds(RaftGroupId group) {
+    for (RaftGroupId held : server.getGroupIds()) {
+      if (held.equals(group)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Starts a group whose only member is this server. */
+  void found(RaftGroupId group, Server me) throws IOException {
+    if (!holds(group)) {
+      check(
+          server.groupManagement(
+              GroupManagementRequest.newAdd(
+                  client, self, calls.incrementAndGet(), RaftGroup.valueOf(group, peer(me)))));
+    }
+  }
+
+  /** Makes another server ready to be added to a group: it waits there without a vote. */
+  void prepare(RaftGroupId group, Server joiner) throws IOException {
+    RaftPeer peer = peer(joiner);
+    try (RaftClient admin =
+        RaftClient.newBuilder()
+            .setProperties(properties)
+            .setRaftGroup(RaftGroup.valueOf(group, peer))
+            .build()) {
+      RaftClientReply reply =
+          admin.getGroupManagementApi(peer.getId()).add(RaftGroup.valueOf(group));
+      check(reply);
+    } catch (IOException e) {
+      if (!String.valueOf(e.getMessage()).contains("already exists")) {
+        throw e;
+      }
+    }
+  }
+
+  /** Changes the members of a group that this server leads. */
+  void reconfigure(RaftGroupId group, List<Server> members) throws IOException {
+    List<RaftPeer> peers = members.stream().map(RaftNode::peer).toList();
+    check(
+        server.setConfiguration(
+            new SetConfigurationRequest(
+                client, self, group, calls.incrementAndGet(), peers, List.of())));
+  }
+
+  List<String> members(RaftGroupId group) throws IOException {
+    return server.getDivision(group).getGroup().getPeers().stream()
+        .map(peer -> peer.getId().toString())
+        .sorted()
+        .toList();
+  }
+
+  void transfer(RaftGroupId group, String target) throws IOException {
+    check(
+        server.transferLeadership(
+            new TransferLeadershipRequest(
+                client,
+                self,
+                group,
+                calls.incrementAndGet(),
+                RaftPeerId.valueOf(target),
+                ADMIN_TIMEOUT_MS)));
+  }
+
+  /** Lets the log be cut before the index that the group's state machine has on disk. */
+  void cutLog(RaftGroupId group) {
+    try {
+      var _ =
+          server.snapshotManagementAsync(
+              SnapshotManagementRequest.newCreate(
+                  client, self, group, calls.incrementAndGet(), ADMIN_TIMEOUT_MS, 1));
+    } catch (RuntimeException e) {
+      log.warn("the log of {} can't be cut now", group, e);
+    }
+  }
+
+  /** Appends an entry; the future ends when it is committed and applied here. */
+  CompletableFuture<Appended> append(
+      RaftGroupId group, byte[] entry, Supplier<Leadership> leadership) {
+    return submit(group, entry, RaftClientRequest.writeRequestType())
+        .thenApply(
+            reply -> {
+              refuse(reply, leadership);
+              return Appended.of(reply.getLogIndex(), reply.getMessage().getContent());
+            });
+  }
+
+  /** Ends once this server is sure to lead and to have applied all that was acknowledged before. */
+  CompletableFuture<Void> fence(RaftGroupId group, Supplier<Leadership> leadership) {
+    return submit(group, new byte[0], RaftClientRequest.readRequestType())
+        .thenAccept(reply -> refuse(reply, leadership));
+  }
+
+  private CompletableFuture<RaftClientReply> submit(
+      RaftGroupId group, byte[] message, RaftClientRequest.Type type) {
+    RaftClientRequest request =
+        RaftClientRequest.newBuilder()
+            .setClientId(client)
+            .setServerId(self)
+            .setGroupId(group)
+            .setCallId(calls.incrementAndGet())
+            .setMessage(Message.valueOf(UnsafeByteOperations.unsafeWrap(message)))
+            .setType(type)
+            .build();
+    try {
+      return server.submitClientRequestAsync(request);
+    } catch (IOException e) {
+      return CompletableFuture.failedFuture(unavailable(e));
+    }
+  }
+
+  private static void refuse(RaftClientReply reply, Supplier<Leadership> leadership) {
+    if (reply.isSuccess()) {
+      return;
+    }
+    Exception e = reply.getException();
+    throw e instanceof NotLeaderException
+        ? notLeader(leadership.get())
+        : unavailable(e == null ? new IOException(reply.toString()) : e);
+  }
+
+  static Refusal notLeader(Leadership leadership) {
+    return new Refusal(
+        Reason.NOT_LEADER,
+        "this server does not lead"
+            + (leadership.leader() == null ? "" : ": " + leadership.leader() + " does"),
+        "leader-id",
+        leadership.leader() == null ? "" : leadership.leader());
+  }
+
+  private static Refusal unavailable(Exception e) {
+    return new Refusal(Reason.UNAVAILABLE, "the log can't take it now: " + e.getMessage());
+  }
+
+  Leadership leadership(RaftGroupId group) {
+    DivisionInfo info;
+    try {
+      if (!holds(group)) {
+        return Leadership.NONE;
+      }
+      info = server.getDivision(group).getInfo();
+    } catch (IOException e) {
+      return Leadership.NONE;
+    }
+    RaftPeerId leader = info.getLeaderId();
+    String role =
+        info.isLeader()
+            ? "leader"
+            : info.isFollower() ? "follower" : info.isCandidate() ? "candidate" : "starting";
+    boolean leads = info.isLeader() && info.isLeaderReady();
+    return new Leadership(leads, name(leader), info.getCurrentTerm(), role);
+  }
+
+  private static @Nullable String name(@Nullable RaftPeerId id) {
+    return id == null || id.toString().isEmpty() ? null : id.toString();
+  }
+
+  private static void check(RaftClientReply reply) throws IOException {
+    if (!reply.isSuccess()) {
+      throw reply.getException() == null
+          ? new IOException(reply.toString())
+          : new IOException(reply.getException().getMessage(), reply.getException());
+    }
+  }
+
+  @Override
+  public void close() throws IOException {
+    server.close();
+  }
+}

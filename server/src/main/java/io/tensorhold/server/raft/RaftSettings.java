@@ -1,0 +1,87 @@
+package io.tensorhold.server.raft;
+
+import io.tensorhold.server.base.Limits;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.apache.ratis.conf.RaftProperties;
+import org.apache.ratis.grpc.GrpcConfigKeys;
+import org.apache.ratis.server.RaftServerConfigKeys;
+import org.apache.ratis.util.SizeInBytes;
+import org.apache.ratis.util.TimeDuration;
+
+/**
+ * How the log replicates.
+ *
+ * @param electionTimeoutMin a follower that hears nothing for this long asks for votes; shorter
+ *     means a faster failover, and needless elections on a loaded machine. Loaded hosts: 5 to 10 s
+ * @param electionTimeoutMax upper end of the random choice; at least the minimum
+ * @param flushLogBytes log of a shard that is written before its dirty blocks are flushed and the
+ *     log is cut; more means fewer writes of a block that changes often, and a longer replay
+ * @param keepEntries entries that stay in the log after a flush, for followers that are a little
+ *     behind; one that is further behind gets the whole database
+ */
+public record RaftSettings(
+    Duration electionTimeoutMin, Duration electionTimeoutMax, long flushLogBytes, int keepEntries) {
+
+  /** For hosts that are not overloaded. */
+  public static final RaftSettings DEFAULT =
+      new RaftSettings(Duration.ofSeconds(1), Duration.ofSeconds(2), 64L << 20, 64);
+
+  /** Checks the relations between the values. */
+  public RaftSettings {
+    if (electionTimeoutMin.isNegative()
+        || electionTimeoutMin.isZero()
+        || electionTimeoutMax.compareTo(electionTimeoutMin) < 0) {
+      throw new IllegalArgumentException(
+          "raft.election-timeout: min=%s max=%s; 0 < min <= max"
+              .formatted(electionTimeoutMin, electionTimeoutMax));
+    }
+    if (flushLogBytes < Limits.ENTRY_BYTES) {
+      throw new IllegalArgumentException(
+          "raft.flush-log-bytes: value=%d allowed=at least %d"
+              .formatted(flushLogBytes, Limits.ENTRY_BYTES));
+    }
+    if (keepEntries < 0) {
+      throw new IllegalArgumentException(
+          "raft.keep-entries: value=%d allowed=0 or more".formatted(keepEntries));
+    }
+  }
+
+  RaftProperties properties(Path directory, int port) {
+    final SizeInBytes entry = SizeInBytes.valueOf(Limits.ENTRY_BYTES + (1L << 20));
+    RaftProperties p = new RaftProperties();
+    RaftServerConfigKeys.setStorageDir(p, List.of(directory.toFile()));
+    RaftServerConfigKeys.setRemovedGroupsDir(p, directory.resolve("removed").toFile());
+    GrpcConfigKeys.Server.setPort(p, port);
+    GrpcConfigKeys.setMessageSizeMax(p, SizeInBytes.valueOf("16MB"));
+    RaftServerConfigKeys.Rpc.setTimeoutMin(p, time(electionTimeoutMin));
+    RaftServerConfigKeys.Rpc.setTimeoutMax(p, time(electionTimeoutMax));
+    RaftServerConfigKeys.Rpc.setRequestTimeout(p, TimeDuration.valueOf(10, TimeUnit.SECONDS));
+    RaftServerConfigKeys.LeaderElection.setMemberMajorityAdd(p, true);
+    RaftServerConfigKeys.Log.setSegmentSizeMax(p, entry);
+    RaftServerConfigKeys.Log.setPreallocatedSize(p, SizeInBytes.valueOf("1MB"));
+    RaftServerConfigKeys.Log.setWriteBufferSize(p, SizeInBytes.valueOf(entry.getSize() + 64));
+    RaftServerConfigKeys.Log.setSegmentCacheNumMax(p, 1);
+    RaftServerConfigKeys.Log.setSegmentCacheSizeMax(p, entry);
+    RaftServerConfigKeys.Log.setQueueByteLimit(p, SizeInBytes.valueOf("64MB"));
+    RaftServerConfigKeys.Log.setPurgeUptoSnapshotIndex(p, true);
+    RaftServerConfigKeys.Log.setPurgePreservationLogNum(p, keepEntries);
+    RaftServerConfigKeys.Log.setPurgeGap(p, 64);
+    RaftServerConfigKeys.Log.setAppendEntriesComposeEnabled(p, false);
+    RaftServerConfigKeys.Log.setLogMetadataEnabled(p, false);
+    RaftServerConfigKeys.Log.Appender.setBufferByteLimit(p, entry);
+    RaftServerConfigKeys.Log.Appender.setSnapshotChunkSizeMax(p, SizeInBytes.valueOf("4MB"));
+    RaftServerConfigKeys.Write.setByteLimit(p, SizeInBytes.valueOf("64MB"));
+    RaftServerConfigKeys.RetryCache.setExpiryTime(p, TimeDuration.valueOf(10, TimeUnit.SECONDS));
+    RaftServerConfigKeys.Snapshot.setTriggerWhenStopEnabled(p, false);
+    RaftServerConfigKeys.Read.setOption(p, RaftServerConfigKeys.Read.Option.LINEARIZABLE);
+    RaftServerConfigKeys.Read.setLeaderLeaseEnabled(p, true);
+    return p;
+  }
+
+  private static TimeDuration time(Duration duration) {
+    return TimeDuration.valueOf(duration.toMillis(), TimeUnit.MILLISECONDS);
+  }
+}

@@ -1,0 +1,33 @@
+package io.tensorhold.server.raft;
+
+import io.tensorhold.server.shard.ShardMachine;
+import java.util.concurrent.CompletableFuture;
+
+/** The replicated log of one shard, and this server's replica of its state. */
+public interface ShardLog {
+  /** Which shard. */
+  int shard();
+
+  /**
+   * Appends an entry; the future ends when it is on a majority's disks and applied here, or fails
+   * with a {@link io.tensorhold.server.base.Refusal}. After a failure the entry may still be
+   * applied later: only a retry tells.
+   *
+   * @param entry at most {@link io.tensorhold.server.base.Limits#ENTRY_BYTES}; not changed
+   *     afterwards
+   */
+  CompletableFuture<Appended> append(byte[] entry);
+
+  /** Ends once this server is sure to lead and has applied what was acknowledged before. */
+  CompletableFuture<Void> fence();
+
+  /** Who leads, as far as this server has heard. */
+  Leadership leadership();
+
+  /**
+   * This server's replica.
+   *
+   * @throws io.tensorhold.server.base.Refusal if it has none, or it is being replaced
+   */
+  ShardMachine machine();
+}
