@@ -241,6 +241,11 @@ public final class CatalogState {
     return page.build();
   }
 
+  /** Whether a session of this number was ever opened. */
+  public synchronized boolean hasSession(long session) {
+    return session != 0 && Long.compareUnsigned(session, lastSession) <= 0;
+  }
+
   /** Models whose blocks are to be freed. */
   public synchronized List<Model> deleting() {
     return models.values().stream().filter(m -> m.getState() == ModelState.DELETING).toList();

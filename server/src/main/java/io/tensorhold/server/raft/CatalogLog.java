@@ -4,6 +4,7 @@ import io.tensorhold.server.catalog.CatalogState;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.catalog.log.CatalogReply;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.BooleanSupplier;
 
 /** The replicated log of the catalog, and this server's replica of it. */
 public interface CatalogLog {
@@ -13,8 +14,11 @@ public interface CatalogLog {
   /** Ends once this server is sure to lead and has applied what was acknowledged before. */
   CompletableFuture<Void> fence();
 
-  /** Ends once the replica has applied the index. */
-  CompletableFuture<Void> reaches(long index);
+  /**
+   * Ends once the replica's state meets the condition; fails with a {@link
+   * java.util.concurrent.TimeoutException} after some seconds.
+   */
+  CompletableFuture<Void> until(BooleanSupplier condition);
 
   /** Who leads, as far as this server has heard. */
   Leadership leadership();

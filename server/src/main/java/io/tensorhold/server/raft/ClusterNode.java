@@ -20,6 +20,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import org.apache.ratis.protocol.RaftGroupId;
 import org.apache.ratis.statemachine.StateMachine;
 
@@ -30,6 +31,8 @@ import org.apache.ratis.statemachine.StateMachine;
  * shards/NNN/} one shard each (see {@code ShardFiles}).
  */
 public final class ClusterNode implements AutoCloseable {
+  private static final long CATCH_UP_SECONDS = 5;
+
   private final String clusterId;
   private final Server me;
   private final RaftNode raft;
@@ -139,30 +142,37 @@ public final class ClusterNode implements AutoCloseable {
   }
 
   /**
+   * What {@link #spread} did.
+   *
+   * @param changedShards shards led from here whose members have changed now
+   * @param failures what went wrong, by group
+   */
+  public record Spread(List<Integer> changedShards, Map<String, String> failures) {}
+
+  /**
    * Makes the servers the members of every group that this server leads. Idempotent; a group whose
    * joiners can't be reached is left for the next call.
-   *
-   * @return what went wrong, by group; empty: all groups led from here are so
    */
-  public Map<String, String> spread(List<Server> members) {
-    Map<String, String> failures = new LinkedHashMap<>();
-    spread("catalog", catalogGroup, members, failures);
+  public Spread spread(List<Server> members) {
+    Spread spread = new Spread(new ArrayList<>(), new LinkedHashMap<>());
+    change("catalog", catalogGroup, members, spread);
     for (ShardView shard : shards) {
-      spread("shard " + shard.shard, shard.group, members, failures);
+      if (change("shard " + shard.shard, shard.group, members, spread)) {
+        spread.changedShards.add(shard.shard);
+      }
     }
-    return failures;
+    return spread;
   }
 
-  private void spread(
-      String name, RaftGroupId group, List<Server> members, Map<String, String> failures) {
+  private boolean change(String name, RaftGroupId group, List<Server> members, Spread spread) {
     try {
       if (!raft.leadership(group).leads()) {
-        return;
+        return false;
       }
       List<String> now = raft.members(group);
       List<String> wanted = members.stream().map(Server::getId).sorted().toList();
       if (now.equals(wanted)) {
-        return;
+        return false;
       }
       for (Server member : members) {
         if (!now.contains(member.getId())) {
@@ -170,8 +180,10 @@ public final class ClusterNode implements AutoCloseable {
         }
       }
       raft.reconfigure(group, members);
+      return true;
     } catch (IOException e) {
-      failures.put(name, String.valueOf(e.getMessage()));
+      spread.failures.put(name, String.valueOf(e.getMessage()));
+      return false;
     }
   }
 
@@ -277,7 +289,7 @@ public final class ClusterNode implements AutoCloseable {
   }
 
   private final class CatalogView implements CatalogLog {
-    private record Waiter(long index, CompletableFuture<Void> done) {}
+    private record Waiter(BooleanSupplier condition, CompletableFuture<Void> done) {}
 
     private final List<Waiter> waiters = new ArrayList<>();
 
@@ -315,12 +327,12 @@ public final class ClusterNode implements AutoCloseable {
     }
 
     @Override
-    public CompletableFuture<Void> reaches(long index) {
+    public CompletableFuture<Void> until(BooleanSupplier condition) {
       CompletableFuture<Void> done = new CompletableFuture<>();
       synchronized (waiters) {
-        if (catalogState.appliedIndex() < index) {
-          waiters.add(new Waiter(index, done));
-          return done.orTimeout(5, TimeUnit.SECONDS);
+        if (!condition.getAsBoolean()) {
+          waiters.add(new Waiter(condition, done));
+          return done.orTimeout(CATCH_UP_SECONDS, TimeUnit.SECONDS);
         }
       }
       done.complete(null);
@@ -330,14 +342,13 @@ public final class ClusterNode implements AutoCloseable {
     void changed() {
       List<Waiter> ended = new ArrayList<>();
       synchronized (waiters) {
-        long applied = catalogState.appliedIndex();
         waiters.removeIf(
             waiter -> {
-              boolean reached = waiter.index <= applied || waiter.done.isDone();
-              if (reached) {
+              boolean over = waiter.done.isDone() || waiter.condition.getAsBoolean();
+              if (over) {
                 ended.add(waiter);
               }
-              return reached;
+              return over;
             });
       }
       ended.forEach(waiter -> waiter.done.complete(null));

@@ -294,9 +294,9 @@ public final class ShardMachine implements AutoCloseable {
     return parameters.get(id);
   }
 
-  /** Whether a parameter with an id up to {@code last} and from {@code first} is known. */
-  public synchronized boolean knowsAny(long first, long last) {
-    return parameters.keySet().stream().anyMatch(id -> between(first, id, last));
+  /** Whether the log has dropped the parameters with these ids. */
+  public synchronized boolean dropped(long first, long last) {
+    return state.dropped.contains(first) && state.dropped.contains(last);
   }
 
   /**

@@ -1,0 +1,29 @@
+package io.tensorhold.server.admin;
+
+import java.util.concurrent.atomic.LongAdder;
+
+/** Payload bytes that crossed the wire since the start. */
+public final class Traffic {
+  private final LongAdder pulled = new LongAdder();
+  private final LongAdder pushed = new LongAdder();
+
+  /** Counts bytes that were sent. */
+  public void addPulled(long bytes) {
+    pulled.add(bytes);
+  }
+
+  /** Counts bytes that were received. */
+  public void addPushed(long bytes) {
+    pushed.add(bytes);
+  }
+
+  /** Bytes sent so far. */
+  public long pulled() {
+    return pulled.sum();
+  }
+
+  /** Bytes received so far. */
+  public long pushed() {
+    return pushed.sum();
+  }
+}

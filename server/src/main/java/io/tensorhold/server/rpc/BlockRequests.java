@@ -1,0 +1,308 @@
+package io.tensorhold.server.rpc;
+
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.Kernels;
+import io.tensorhold.proto.v1.BlockHeader;
+import io.tensorhold.proto.v1.Consistency;
+import io.tensorhold.proto.v1.Durability;
+import io.tensorhold.proto.v1.Model;
+import io.tensorhold.proto.v1.ModelState;
+import io.tensorhold.proto.v1.PushHeader;
+import io.tensorhold.server.base.Limits;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.catalog.CatalogState;
+import io.tensorhold.server.raft.CatalogLog;
+import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.shard.PartCheck;
+import io.tensorhold.server.shard.PushCommand;
+import io.tensorhold.server.shard.PushCommand.Operation;
+import io.tensorhold.server.shard.PushCommand.Part;
+import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.wire.ShardHash;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.zip.CRC32C;
+
+/** Checks requests for blocks against the catalog, and turns them into commands. */
+final class BlockRequests {
+  private final CatalogLog catalog;
+  private final int shardCount;
+  private final Map<Long, ModelView> views = new ConcurrentHashMap<>();
+
+  /** A push that may be logged, and the parameters of its parts. */
+  record CheckedPush(ModelView view, PushCommand command, Set<ParameterRecord> parameters) {}
+
+  BlockRequests(CatalogLog catalog, int shardCount) {
+    this.catalog = catalog;
+    this.shardCount = shardCount;
+  }
+
+  int shardOf(long parameter, int block) {
+    return ShardHash.shard(parameter, block, shardCount);
+  }
+
+  /** The model, after this server's catalog has caught up to the index. */
+  ModelView model(long id, long catalogIndex, boolean loading) {
+    CatalogState state = catalog.state();
+    if (state.appliedIndex() < catalogIndex) {
+      catalog.until(() -> state.appliedIndex() >= catalogIndex).join();
+    }
+    Model model = state.byId(id);
+    boolean visible =
+        model != null
+            && (model.getState() == ModelState.READY
+                || (loading && model.getState() == ModelState.LOADING));
+    if (!visible) {
+      views.remove(id);
+      throw new Refusal(
+          Reason.MODEL_UNKNOWN,
+          "no model has the id %s%s"
+              .formatted(
+                  Long.toUnsignedString(id),
+                  model == null
+                      ? ""
+                      : model.getState() == ModelState.LOADING
+                          ? ": it is still being loaded"
+                          : ": it was deleted"),
+          "model",
+          Long.toUnsignedString(id));
+    }
+    ModelView view = views.get(id);
+    if (view == null || view.model().getCatalogIndex() != model.getCatalogIndex()) {
+      view = ModelView.of(model);
+      views.put(id, view);
+      if (views.size() > 1024) {
+        views.clear();
+      }
+    }
+    return view;
+  }
+
+  static Refusal diskFull() {
+    return new Refusal(
+        Reason.DISK_FULL,
+        "the server's disk has reached its reserve: writes are refused until there is space again;"
+            + " reads go on",
+        "limit-name",
+        "disk-reserve");
+  }
+
+  /** Checks a push; nothing was changed when this throws. */
+  CheckedPush check(PushHeader header, MemorySegment payload) {
+    ModelView view = model(header.getModelId(), header.getCatalogIndex(), header.getLoading());
+    checkEnvelope(view, header, payload);
+    Operation operation = operation(header);
+    List<Part> parts = new ArrayList<>(header.getBlocksCount());
+    Set<ParameterRecord> parameters = new LinkedHashSet<>();
+    long offset = 0;
+    long touched = 0;
+    for (BlockHeader block : header.getBlocksList()) {
+      ParameterRecord parameter = view.record(block.getParameterId());
+      String name = view.name(block.getParameterId());
+      Part part = part(name, block, payload.byteSize() - offset);
+      PartCheck.check(name, parameter, operation, part);
+      int shard = shardOf(parameter.id(), part.block());
+      if (shard != header.getShard()) {
+        throw new Refusal(
+            Reason.REQUEST_INVALID,
+            "block %d of %s lies on shard %d: value=%d"
+                .formatted(part.block(), name, shard, Integer.toUnsignedLong(header.getShard())),
+            "parameter",
+            name,
+            "value",
+            header.getShard(),
+            "expected",
+            shard);
+      }
+      checkContent(view, name, parameter, block, part, payload, offset);
+      offset += part.payloadBytes();
+      touched += parameter.blockBytes(part.block());
+      parts.add(part);
+      parameters.add(parameter);
+    }
+    if (offset != payload.byteSize()) {
+      throw lengthOf("the blocks of the push take %d bytes".formatted(offset), payload.byteSize());
+    }
+    if (touched > Limits.TOUCHED_BYTES && parts.size() > 1) {
+      throw limit("bytes of the blocks that a push touches", touched, Limits.TOUCHED_BYTES);
+    }
+    PushCommand command =
+        new PushCommand(
+            List.of(new Tag(header.getSession(), header.getSeq(), header.getAckedBelow())),
+            operation,
+            parts,
+            payload);
+    return new CheckedPush(view, command, parameters);
+  }
+
+  private void checkEnvelope(ModelView view, PushHeader header, MemorySegment payload) {
+    CatalogState state = catalog.state();
+    if (!state.hasSession(header.getSession())) {
+      try {
+        catalog.until(() -> state.hasSession(header.getSession())).join();
+      } catch (RuntimeException e) {
+        throw new Refusal(
+            Reason.SESSION_EXPIRED,
+            "no session has the number %s: open one"
+                .formatted(Long.toUnsignedString(header.getSession())),
+            "value",
+            Long.toUnsignedString(header.getSession()));
+      }
+    }
+    if (header.getSeq() < 1 || header.getAckedBelow() > header.getSeq()) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "seq counts from 1 and acked_below is at most seq: seq=%d acked_below=%d"
+              .formatted(header.getSeq(), header.getAckedBelow()),
+          "value",
+          header.getSeq());
+    }
+    if (Integer.compareUnsigned(header.getShard(), shardCount) >= 0) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "shard: value=%d allowed=0..%d"
+              .formatted(Integer.toUnsignedLong(header.getShard()), shardCount - 1),
+          "value",
+          header.getShard(),
+          "limit",
+          shardCount - 1);
+    }
+    if (header.getBlocksCount() == 0) {
+      throw new Refusal(Reason.REQUEST_INVALID, "a push names at least one block");
+    }
+    if (header.getBlocksCount() > Limits.PUSH_BLOCKS) {
+      throw limit("blocks of a push", header.getBlocksCount(), Limits.PUSH_BLOCKS);
+    }
+    if (payload.byteSize() > Limits.PUSH_BYTES) {
+      throw limit("payload bytes of a push", payload.byteSize(), Limits.PUSH_BYTES);
+    }
+    if (view.model().getSpec().getConsistency() == Consistency.BSP
+        && header.getOperation() == io.tensorhold.proto.v1.Operation.GRADIENT
+        && header.getStep() < 1) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "a gradient of a bulk synchronous model says its step, from 1: value=" + header.getStep(),
+          "value",
+          header.getStep());
+    }
+    if (header.getExpectTerm() != 0
+        && view.model().getSpec().getDurability() != Durability.CHECKPOINTED) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID, "expect_term is for CHECKPOINTED models: leave it 0");
+    }
+  }
+
+  private static Operation operation(PushHeader header) {
+    return switch (header.getOperation()) {
+      case ASSIGN -> Operation.ASSIGN;
+      case ADD -> Operation.ADD;
+      case GRADIENT -> Operation.GRADIENT;
+      default ->
+          throw new Refusal(
+              Reason.REQUEST_INVALID,
+              "operation: value=%d allowed=1..3 (ASSIGN, ADD, GRADIENT)"
+                  .formatted(header.getOperationValue()),
+              "value",
+              header.getOperationValue());
+    };
+  }
+
+  private static Part part(String name, BlockHeader block, long left) {
+    Codec codec = codec(name, block.getCodecValue());
+    if (block.getPayloadBytes() < 0 || block.getPayloadBytes() > left) {
+      throw lengthOf(
+          "block %d of %s says %d bytes"
+              .formatted(block.getBlock(), name, Integer.toUnsignedLong(block.getPayloadBytes())),
+          left);
+    }
+    int[] runs = new int[block.getRunsCount()];
+    for (int i = 0; i < runs.length; i++) {
+      runs[i] = block.getRuns(i);
+    }
+    return new Part(block.getParameterId(), block.getBlock(), codec, block.getPayloadBytes(), runs);
+  }
+
+  static Codec codec(String name, int id) {
+    try {
+      return Codec.ofId(id);
+    } catch (IllegalArgumentException e) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "codec of a block of %s: %s".formatted(name, e.getMessage()),
+          "parameter",
+          name,
+          "value",
+          id);
+    }
+  }
+
+  private static void checkContent(
+      ModelView view,
+      String name,
+      ParameterRecord parameter,
+      BlockHeader block,
+      Part part,
+      MemorySegment payload,
+      long offset) {
+    if (block.getHasCrc()) {
+      CRC32C crc = new CRC32C();
+      crc.update(payload.asSlice(offset, part.payloadBytes()).asByteBuffer());
+      if ((int) crc.getValue() != block.getCrc32C()) {
+        throw new Refusal(
+            Reason.CHECKSUM,
+            "block %d of %s arrived damaged: CRC-32C sent=%08x computed=%08x"
+                .formatted(part.block(), name, block.getCrc32C(), (int) crc.getValue()),
+            "parameter",
+            name);
+      }
+    }
+    if (!view.model().getSpec().getAllowNonfinite() && part.codec().computable()) {
+      int elements = (int) elements(part, parameter.elementsIn(part.block()));
+      int at = Kernels.best().firstNonFinite(part.codec(), payload, offset, elements);
+      if (at >= 0) {
+        throw new Refusal(
+            Reason.NONFINITE,
+            "value %d of the payload for block %d of %s is NaN or infinite; a model created with"
+                    .formatted(at, part.block(), name)
+                + " allow_nonfinite takes it",
+            "parameter",
+            name,
+            "block",
+            part.block(),
+            "element",
+            at);
+      }
+    }
+  }
+
+  private static long elements(Part part, int blockElements) {
+    long sum = 0;
+    for (int i = 1; i < part.runs().length; i += 2) {
+      sum += part.runs()[i];
+    }
+    return part.runs().length == 0 ? blockElements : sum;
+  }
+
+  private static Refusal lengthOf(String what, long bytes) {
+    return new Refusal(
+        Reason.PAYLOAD_LENGTH, "%s, but the payload has %d".formatted(what, bytes), "value", bytes);
+  }
+
+  private static Refusal limit(String name, long value, long limit) {
+    return new Refusal(
+        Reason.LIMIT,
+        "%s: value=%d limit=%d; send several pushes".formatted(name, value, limit),
+        "limit-name",
+        name,
+        "value",
+        value,
+        "limit",
+        limit);
+  }
+}

@@ -1,0 +1,56 @@
+package io.tensorhold.server.rpc;
+
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.DType;
+import io.tensorhold.proto.v1.Model;
+import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.catalog.ModelSizes;
+import io.tensorhold.server.shard.ParameterRecord;
+import java.util.HashMap;
+import java.util.Map;
+
+/** A model with its parameters by id, as requests for blocks need it. */
+record ModelView(Model model, Map<Long, ParameterRecord> records, Map<Long, String> names) {
+  static ModelView of(Model model) {
+    Map<Long, ParameterRecord> records = new HashMap<>();
+    Map<Long, String> names = new HashMap<>();
+    var optimizer = model.getSpec().getOptimizer();
+    for (ParameterSpec spec : model.getSpec().getParametersList()) {
+      Codec codec = Codec.ofId(spec.getCodecValue());
+      boolean trained = codec.computable();
+      records.put(
+          spec.getId(),
+          new ParameterRecord(
+              spec.getId(),
+              DType.ofId(spec.getDtypeValue()),
+              codec,
+              ModelSizes.elements(spec),
+              spec.getBlockElements(),
+              trained ? optimizer.getKind() : "",
+              trained ? optimizer.getHyperMap() : Map.of()));
+      names.put(spec.getId(), spec.getName());
+    }
+    return new ModelView(model, records, names);
+  }
+
+  ParameterRecord record(long id) {
+    ParameterRecord record = records.get(id);
+    if (record == null) {
+      throw new Refusal(
+          Reason.PARAMETER_UNKNOWN,
+          "model \"%s\" has no parameter with the id %s"
+              .formatted(model.getSpec().getName(), Long.toUnsignedString(id)),
+          "model",
+          model.getSpec().getName(),
+          "parameter",
+          Long.toUnsignedString(id));
+    }
+    return record;
+  }
+
+  String name(long id) {
+    return names.getOrDefault(id, Long.toUnsignedString(id));
+  }
+}

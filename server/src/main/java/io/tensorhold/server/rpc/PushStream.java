@@ -1,0 +1,252 @@
+package io.tensorhold.server.rpc;
+
+import io.grpc.stub.ServerCallStreamObserver;
+import io.grpc.stub.StreamObserver;
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.proto.v1.BlockHeader;
+import io.tensorhold.proto.v1.PushHeader;
+import io.tensorhold.proto.v1.PushPullHeader;
+import io.tensorhold.proto.v1.PushResponse;
+import io.tensorhold.server.admin.Traffic;
+import io.tensorhold.server.raft.ClusterNode;
+import io.tensorhold.server.rpc.BlockRequests.CheckedPush;
+import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.training.PushDone;
+import io.tensorhold.server.training.Trainer;
+import io.tensorhold.wire.Frame;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
+import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One stream of pushes. It reads on only while what it has taken and not yet answered stays within
+ * {@value #IN_FLIGHT_BYTES} bytes and {@value #IN_FLIGHT_PUSHES} pushes; past that, HTTP/2's flow
+ * control stops the client.
+ */
+final class PushStream implements StreamObserver<Frame<PushHeader>> {
+  private static final long IN_FLIGHT_BYTES = 16 << 20;
+  private static final int IN_FLIGHT_PUSHES = 1024;
+
+  private final Trainer trainer;
+  private final BlockRequests requests;
+  private final Errors errors;
+  private final Traffic traffic;
+  private final BooleanSupplier diskFull;
+  private final Sender sender;
+  private long bytesInFlight;
+  private int pushesInFlight;
+  private boolean asked = true;
+  private boolean halfClosed;
+
+  /** Sends the answer of a push. */
+  interface Sender {
+    /** Sends it; {@code push} is null when the push was refused. */
+    void send(PushResponse ack, @Nullable CheckedPush push, PushHeader header);
+
+    /** Asks for the next push. */
+    void request();
+
+    /** Ends the stream. */
+    void complete();
+  }
+
+  PushStream(
+      Trainer trainer,
+      BlockRequests requests,
+      Errors errors,
+      Traffic traffic,
+      BooleanSupplier diskFull,
+      Sender sender) {
+    this.trainer = trainer;
+    this.requests = requests;
+    this.errors = errors;
+    this.traffic = traffic;
+    this.diskFull = diskFull;
+    this.sender = sender;
+  }
+
+  @Override
+  public void onNext(Frame<PushHeader> frame) {
+    PushHeader header = frame.header();
+    long bytes = frame.payloadBytes();
+    traffic.addPushed(bytes);
+    synchronized (this) {
+      asked = false;
+      bytesInFlight += bytes;
+      pushesInFlight++;
+    }
+    CheckedPush checked = null;
+    CompletableFuture<PushDone> done;
+    try (frame) {
+      if (diskFull.getAsBoolean()) {
+        throw BlockRequests.diskFull();
+      }
+      checked = requests.check(header, frame.payload());
+      done =
+          trainer.push(
+              checked.view().model(),
+              header.getShard(),
+              checked.command(),
+              checked.parameters(),
+              new Trainer.Step(header.getStep(), header.getRank(), header.getPart()),
+              header.getExpectTerm());
+    } catch (RuntimeException e) {
+      done = CompletableFuture.failedFuture(e);
+    }
+    CheckedPush push = checked;
+    var _ = done.whenComplete((value, failure) -> answer(header, push, value, failure, bytes));
+    readOn();
+  }
+
+  private void answer(
+      PushHeader header,
+      @Nullable CheckedPush push,
+      @Nullable PushDone done,
+      @Nullable Throwable failure,
+      long bytes) {
+    PushResponse.Builder ack =
+        PushResponse.newBuilder()
+            .setSession(header.getSession())
+            .setSeq(header.getSeq())
+            .setShard(header.getShard());
+    if (done != null) {
+      ack.setLogIndex(done.logIndex()).setTerm(done.term()).setDuplicate(done.duplicate());
+    } else {
+      ack.setError(errors.status(java.util.Objects.requireNonNull(failure)));
+    }
+    sender.send(ack.build(), done == null ? null : push, header);
+    boolean over;
+    synchronized (this) {
+      bytesInFlight -= bytes;
+      pushesInFlight--;
+      over = halfClosed && pushesInFlight == 0;
+    }
+    if (over) {
+      sender.complete();
+    } else {
+      readOn();
+    }
+  }
+
+  private void readOn() {
+    synchronized (this) {
+      if (asked
+          || halfClosed
+          || bytesInFlight >= IN_FLIGHT_BYTES
+          || pushesInFlight >= IN_FLIGHT_PUSHES) {
+        return;
+      }
+      asked = true;
+    }
+    sender.request();
+  }
+
+  @Override
+  public void onError(Throwable gone) {
+    synchronized (this) {
+      halfClosed = false;
+      asked = true;
+    }
+  }
+
+  @Override
+  public void onCompleted() {
+    boolean over;
+    synchronized (this) {
+      halfClosed = true;
+      over = pushesInFlight == 0;
+    }
+    if (over) {
+      sender.complete();
+    }
+  }
+
+  /** A sender of acknowledgements alone. */
+  static Sender acks(ServerCallStreamObserver<PushResponse> out) {
+    return new ObserverSender<>(out) {
+      @Override
+      public void send(PushResponse ack, @Nullable CheckedPush push, PushHeader header) {
+        next(ack);
+      }
+    };
+  }
+
+  /** A sender of acknowledgements with the blocks as they are now. */
+  static Sender acksWithBlocks(
+      ClusterNode node,
+      Traffic traffic,
+      Errors errors,
+      Executor executor,
+      ServerCallStreamObserver<Frame<PushPullHeader>> out) {
+    return new ObserverSender<>(out) {
+      @Override
+      public void send(PushResponse ack, @Nullable CheckedPush push, PushHeader header) {
+        executor.execute(() -> sendBlocks(ack, push, header));
+      }
+
+      private void sendBlocks(PushResponse ack, @Nullable CheckedPush push, PushHeader header) {
+        BlockReader blocks = new BlockReader(node);
+        PushResponse answer = ack;
+        if (push != null) {
+          try {
+            Codec codec =
+                header.getPullCodecValue() == 0
+                    ? null
+                    : BlockRequests.codec("the answer", header.getPullCodecValue());
+            for (BlockHeader block : header.getBlocksList()) {
+              ParameterRecord parameter = push.view().record(block.getParameterId());
+              blocks.add(header.getShard(), parameter, block.getBlock(), codec);
+            }
+          } catch (RuntimeException e) {
+            blocks.release();
+            blocks = new BlockReader(node);
+            answer = ack.toBuilder().setError(errors.status(e)).build();
+          }
+        }
+        traffic.addPulled(blocks.bytes());
+        PushPullHeader head =
+            PushPullHeader.newBuilder().setAck(answer).addAllBlocks(blocks.headers()).build();
+        try (Frame<PushPullHeader> frame = Frame.of(head, blocks.pieces(), blocks::release)) {
+          next(frame);
+        }
+      }
+    };
+  }
+
+  private abstract static class ObserverSender<R> implements Sender {
+    private final ServerCallStreamObserver<R> out;
+    private boolean ended;
+
+    ObserverSender(ServerCallStreamObserver<R> out) {
+      this.out = out;
+      out.disableAutoRequest();
+      out.setOnCancelHandler(this::end);
+    }
+
+    private synchronized void end() {
+      ended = true;
+    }
+
+    synchronized void next(R message) {
+      if (!ended) {
+        out.onNext(message);
+      }
+    }
+
+    @Override
+    public synchronized void request() {
+      if (!ended) {
+        out.request(1);
+      }
+    }
+
+    @Override
+    public synchronized void complete() {
+      if (!ended) {
+        ended = true;
+        out.onCompleted();
+      }
+    }
+  }
+}
