@@ -10,6 +10,7 @@ import io.tensorhold.server.catalog.log.CatalogReply;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.SharedRocks;
 import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -58,7 +59,7 @@ public final class ClusterNode implements AutoCloseable {
       String clusterId,
       int shardCount,
       Server me,
-      int raftPort,
+      InetSocketAddress raftListen,
       Path dataDirectory,
       long memoryBudget,
       SharedRocks rocks,
@@ -92,7 +93,7 @@ public final class ClusterNode implements AutoCloseable {
         new RaftNode(
             settings,
             me.getId(),
-            raftPort,
+            raftListen,
             dataDirectory.resolve("raft"),
             group -> {
               StateMachine machine = machines.get(group);

@@ -4,6 +4,7 @@ import io.tensorhold.proto.v1.Server;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -52,12 +53,12 @@ final class RaftNode implements AutoCloseable {
   RaftNode(
       RaftSettings settings,
       String serverId,
-      int raftPort,
+      InetSocketAddress listen,
       Path directory,
       StateMachine.Registry machines)
       throws IOException {
     self = RaftPeerId.valueOf(serverId);
-    properties = settings.properties(directory, raftPort);
+    properties = settings.properties(directory, listen);
     server =
         RaftServer.newBuilder()
             .setServerId(self)

@@ -1,6 +1,7 @@
 package io.tensorhold.server.raft;
 
 import io.tensorhold.server.base.Limits;
+import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -49,12 +50,13 @@ public record RaftSettings(
     }
   }
 
-  RaftProperties properties(Path directory, int port) {
+  RaftProperties properties(Path directory, InetSocketAddress listen) {
     final SizeInBytes entry = SizeInBytes.valueOf(Limits.ENTRY_BYTES + (1L << 20));
     RaftProperties p = new RaftProperties();
     RaftServerConfigKeys.setStorageDir(p, List.of(directory.toFile()));
     RaftServerConfigKeys.setRemovedGroupsDir(p, directory.resolve("removed").toFile());
-    GrpcConfigKeys.Server.setPort(p, port);
+    GrpcConfigKeys.Server.setHost(p, listen.getHostString());
+    GrpcConfigKeys.Server.setPort(p, listen.getPort());
     GrpcConfigKeys.setMessageSizeMax(p, SizeInBytes.valueOf("16MB"));
     RaftServerConfigKeys.Rpc.setTimeoutMin(p, time(electionTimeoutMin));
     RaftServerConfigKeys.Rpc.setTimeoutMax(p, time(electionTimeoutMax));

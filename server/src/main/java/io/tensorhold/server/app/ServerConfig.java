@@ -1,0 +1,115 @@
+package io.tensorhold.server.app;
+
+import io.tensorhold.server.base.Limits;
+import java.util.List;
+
+/**
+ * What an operator decides, with the defaults of {@link #DEFAULTS}. Each key can stand in the YAML
+ * file, in the environment ({@code memory.budget}: {@code TENSORHOLD_MEMORY_BUDGET}) and on the
+ * command line ({@code --memory.budget 2GiB}); the later wins.
+ *
+ * @param dataDir the one directory the server writes to
+ * @param listen host:port of the public API; 0.0.0.0 listens on every interface
+ * @param advertise host:port under which clients and other servers reach {@code listen}; empty: the
+ *     same, which must then not be 0.0.0.0
+ * @param join servers of a cluster to join, host:port with commas between; empty: found a cluster
+ * @param shards partitions of a new cluster, 1 to 256; fixed for its life. About twice the cores of
+ *     all servers, at most 16 for each server
+ * @param replication replicas of each shard once there are servers enough: 1, 3 or 5
+ */
+public record ServerConfig(
+    String dataDir,
+    String listen,
+    String advertise,
+    String join,
+    int shards,
+    int replication,
+    Raft raft,
+    Memory memory,
+    Disk disk,
+    Training training,
+    Metrics metrics) {
+
+  /**
+   * The replicated log.
+   *
+   * @param listen host:port of the protocol between servers
+   * @param advertise as {@link ServerConfig#advertise}
+   * @param electionTimeoutMin milliseconds without a word from the leader before an election; on
+   *     hosts that are overloaded 5000
+   * @param electionTimeoutMax upper end of the random choice
+   * @param flushLogBytes log of a shard that may gather before it is flushed and cut; more: fewer
+   *     writes, longer restart
+   * @param keepEntries entries kept for followers that are a little behind
+   */
+  public record Raft(
+      String listen,
+      String advertise,
+      int electionTimeoutMin,
+      int electionTimeoutMax,
+      String flushLogBytes,
+      int keepEntries) {}
+
+  /**
+   * Memory outside the Java heap.
+   *
+   * @param budget of all blocks in memory; the more of the model fits, the less is read from disk
+   * @param rocksdbCache of the database's index and filter blocks
+   */
+  public record Memory(String budget, String rocksdbCache) {}
+
+  /**
+   * The disk.
+   *
+   * @param reserve writes are refused when less is free
+   */
+  public record Disk(String reserve) {}
+
+  /**
+   * Bulk synchronous training.
+   *
+   * @param bspBuffer memory for gradients that wait for other ranks
+   */
+  public record Training(String bspBuffer) {}
+
+  /**
+   * Prometheus metrics.
+   *
+   * @param listen host:port of {@code /metrics}; empty: none
+   */
+  public record Metrics(String listen) {}
+
+  /**
+   * For a first try on one machine; production sets the addresses, the directory and the budget.
+   */
+  public static final ServerConfig DEFAULTS =
+      new ServerConfig(
+          "tensorhold-data",
+          "127.0.0.1:7070",
+          "",
+          "",
+          8,
+          3,
+          new Raft("127.0.0.1:7071", "", 1000, 2000, "64MiB", 64),
+          new Memory("1GiB", "32MiB"),
+          new Disk("512MiB"),
+          new Training("128MiB"),
+          new Metrics(""));
+
+  /** Checks what holds for the whole; addresses and sizes are checked where they are read. */
+  public ServerConfig {
+    if (shards < 1 || shards > Limits.SHARDS) {
+      throw new IllegalArgumentException(
+          "shards: value=%d allowed=1..%d".formatted(shards, Limits.SHARDS));
+    }
+    if (replication != 1 && replication != 3 && replication != 5) {
+      throw new IllegalArgumentException(
+          "replication: value=%d allowed=1, 3 or 5".formatted(replication));
+    }
+  }
+
+  /** The addresses of {@link #join}. */
+  public List<String> joinAddresses() {
+    return join.isBlank() ? List.of() : List.of(join.split("\\s*,\\s*"));
+  }
+}

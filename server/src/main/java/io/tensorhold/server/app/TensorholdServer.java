@@ -1,0 +1,235 @@
+package io.tensorhold.server.app;
+
+import io.tensorhold.proto.v1.ClusterMap;
+import io.tensorhold.proto.v1.Server;
+import io.tensorhold.server.admin.Controller;
+import io.tensorhold.server.admin.MetricsPage;
+import io.tensorhold.server.admin.ServerReport;
+import io.tensorhold.server.admin.Traffic;
+import io.tensorhold.server.base.ByteSize;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.raft.ClusterNode;
+import io.tensorhold.server.raft.RaftSettings;
+import io.tensorhold.server.rpc.ApiServer;
+import io.tensorhold.server.rpc.FarCluster;
+import io.tensorhold.server.rpc.FarCluster.Address;
+import io.tensorhold.server.store.SharedRocks;
+import io.tensorhold.server.training.Trainer;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** A running shard server: everything is made here, in order, and closed in the opposite order. */
+public final class TensorholdServer implements AutoCloseable {
+  private static final Logger log = LoggerFactory.getLogger(TensorholdServer.class);
+  private static final long JOIN_PATIENCE_SECONDS = 60;
+
+  private final List<AutoCloseable> parts = new ArrayList<>();
+  private final ServerConfig config;
+  private final Server me;
+  private final String clusterId;
+
+  /**
+   * Starts a server; when this returns it serves.
+   *
+   * @throws StartFailure if it can't, in words for its operator
+   */
+  public static TensorholdServer start(ServerConfig config) {
+    try {
+      return new TensorholdServer(config);
+    } catch (IllegalArgumentException e) {
+      throw new StartFailure("configuration: " + e.getMessage());
+    }
+  }
+
+  private TensorholdServer(ServerConfig config) {
+    this.config = config;
+    Address api = Address.of(config.listen());
+    Address raft = Address.of(config.raft().listen());
+    String address = advertised("advertise", config.listen(), config.advertise());
+    String raftAddress =
+        advertised("raft.advertise", config.raft().listen(), config.raft().advertise());
+    long budget = ByteSize.of(config.memory().budget()).bytes();
+    RaftSettings settings = raftSettings(config.raft());
+    ByteSize reserve = ByteSize.of(config.disk().reserve());
+    ByteSize cache = ByteSize.of(config.memory().rocksdbCache());
+    ByteSize bspBuffer = ByteSize.of(config.training().bspBuffer());
+    DataDirectory data = DataDirectory.open(java.nio.file.Path.of(config.dataDir()));
+    parts.add(data);
+    boolean started = false;
+    try {
+      requireFree("listen", api);
+      requireFree("raft.listen", raft);
+      DataDirectory.Identity identity = data.identity();
+      boolean founder = identity == null && config.joinAddresses().isEmpty();
+      String serverId = identity == null ? DataDirectory.newId() : identity.serverId();
+      me =
+          Server.newBuilder()
+              .setId(serverId)
+              .setAddress(address)
+              .setRaftAddress(raftAddress)
+              .build();
+      if (founder) {
+        identity = new DataDirectory.Identity(serverId, DataDirectory.newId(), config.shards());
+      } else if (identity == null) {
+        ClusterMap map = join("");
+        identity = new DataDirectory.Identity(serverId, map.getClusterId(), map.getShardCount());
+      } else if (!config.joinAddresses().isEmpty()) {
+        checkSameCluster(identity);
+      }
+      clusterId = identity.clusterId();
+      final SharedRocks rocks = add(new SharedRocks(cache.bytes()));
+      final ClusterNode node =
+          add(
+              new ClusterNode(
+                  clusterId,
+                  identity.shardCount(),
+                  me,
+                  new InetSocketAddress(raft.host(), raft.port()),
+                  data.path(),
+                  budget,
+                  rocks,
+                  settings));
+      node.start();
+      data.identify(identity);
+      if (identity.serverId().equals(serverId) && config.joinAddresses().isEmpty()) {
+        node.found(config.replication());
+      }
+      DiskWatch disk = new DiskWatch(data.path(), reserve.bytes());
+      Traffic traffic = new Traffic();
+      ServerReport report = new ServerReport(node, data.path(), budget, traffic, disk);
+      Trainer trainer = add(new Trainer(node, bspBuffer.bytes()));
+      add(new MetricsPage(config.metrics().listen(), report));
+      Controller controller = add(new Controller(node));
+      ApiServer server =
+          add(
+              new ApiServer(
+                  new InetSocketAddress(api.host(), api.port()),
+                  node,
+                  trainer,
+                  report,
+                  traffic,
+                  disk,
+                  () -> FarCluster.map(config.joinAddresses())));
+      server.start();
+      controller.start();
+      started = true;
+      log.info(
+          "server {} of cluster {} serves on {} (raft {}, data {})",
+          serverId,
+          clusterId,
+          address,
+          raftAddress,
+          data.path().toAbsolutePath());
+    } catch (IOException e) {
+      throw new StartFailure("the server can't start: " + e.getMessage());
+    } catch (Refusal e) {
+      throw new StartFailure(e.text());
+    } finally {
+      if (!started) {
+        close();
+      }
+    }
+  }
+
+  private <T extends AutoCloseable> T add(T part) {
+    parts.add(part);
+    return part;
+  }
+
+  private static RaftSettings raftSettings(ServerConfig.Raft raft) {
+    return new RaftSettings(
+        Duration.ofMillis(raft.electionTimeoutMin()),
+        Duration.ofMillis(raft.electionTimeoutMax()),
+        ByteSize.of(raft.flushLogBytes()).bytes(),
+        raft.keepEntries());
+  }
+
+  private static String advertised(String key, String listen, String advertise) {
+    if (!advertise.isBlank()) {
+      Address unused = Address.of(advertise);
+      return unused.host().contains(":") ? advertise : unused.host() + ":" + unused.port();
+    }
+    if (listen.startsWith("0.0.0.0:") || listen.startsWith("[::]:")) {
+      throw new StartFailure(
+          "%s is missing: listening on %s says nothing of where others find this server; set it to HOST:PORT"
+              .formatted(key, listen));
+    }
+    return listen;
+  }
+
+  private static void requireFree(String key, Address address) {
+    try (ServerSocket probe = new ServerSocket()) {
+      probe.setReuseAddress(true);
+      probe.bind(new InetSocketAddress(address.host(), address.port()));
+    } catch (IOException e) {
+      throw new StartFailure(
+          "%s: %s:%d can't be listened on: %s; stop what uses it, or choose another"
+              .formatted(key, address.host(), address.port(), e.getMessage()));
+    }
+  }
+
+  private ClusterMap join(String knownCluster) {
+    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(JOIN_PATIENCE_SECONDS);
+    while (true) {
+      try {
+        return FarCluster.join(config.joinAddresses(), me, knownCluster);
+      } catch (Refusal e) {
+        if (e.reason() != Reason.UNAVAILABLE || System.nanoTime() > deadline) {
+          throw new StartFailure("can't join " + config.join() + ": " + e.text());
+        }
+        log.info("joining {}: {}; trying on", config.join(), e.text());
+        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(500));
+      }
+    }
+  }
+
+  /** A restart with --join: the others may be down, but must not be another cluster. */
+  private void checkSameCluster(DataDirectory.Identity identity) {
+    try {
+      ClusterMap unused = FarCluster.join(config.joinAddresses(), me, identity.clusterId());
+      log.debug("cluster map epoch {}", unused.getEpoch());
+    } catch (Refusal e) {
+      if (e.reason() == Reason.CLUSTER_MISMATCH) {
+        throw new StartFailure(
+            "the data directory %s is of another cluster: %s"
+                .formatted(config.dataDir(), e.text()));
+      }
+      log.info("{}: no word from it yet: {}", config.join(), e.text());
+    }
+  }
+
+  /** This server. */
+  public Server me() {
+    return me;
+  }
+
+  /** Id of the cluster. */
+  public String clusterId() {
+    return clusterId;
+  }
+
+  /** Stops: no new calls, what was taken is finished, everything is flushed. */
+  @Override
+  public void close() {
+    for (AutoCloseable part : parts.reversed()) {
+      try {
+        if (part instanceof ClusterNode node) {
+          node.flush();
+        }
+        part.close();
+      } catch (Exception e) {
+        log.error("{} did not stop cleanly", part.getClass().getSimpleName(), e);
+      }
+    }
+    parts.clear();
+  }
+}
