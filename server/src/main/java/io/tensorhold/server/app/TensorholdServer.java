@@ -103,6 +103,7 @@ public final class TensorholdServer implements AutoCloseable {
       if (identity.serverId().equals(serverId) && config.joinAddresses().isEmpty()) {
         node.found(config.replication());
       }
+      node.awaitLoneGroups();
       DiskWatch disk = new DiskWatch(data.path(), reserve.bytes());
       Traffic traffic = new Traffic();
       ServerReport report = new ServerReport(node, data.path(), budget, traffic, disk);

@@ -127,14 +127,24 @@ public final class ClusterNode implements AutoCloseable {
           .setShardCount(shards.size())
           .setReplication(replication)
           .setServer(me);
-      awaitLeading();
+      awaitLeading(catalogGroup);
       catalog.append(command.build()).join();
     }
   }
 
-  private void awaitLeading() throws IOException {
+  /** Waits until this server leads the groups that have no other member. */
+  public void awaitLoneGroups() throws IOException {
+    List<String> alone = List.of(me.getId());
+    for (RaftGroupId group : machines.keySet()) {
+      if (raft.holds(group) && raft.members(group).equals(alone)) {
+        awaitLeading(group);
+      }
+    }
+  }
+
+  private void awaitLeading(RaftGroupId group) throws IOException {
     long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
-    while (!catalog.leadership().leads()) {
+    while (!raft.leadership(group).leads()) {
       if (System.nanoTime() > deadline) {
         throw new IOException("this server did not become its own leader within 60 s");
       }

@@ -30,6 +30,13 @@ public record RaftSettings(
   public static final RaftSettings DEFAULT =
       new RaftSettings(Duration.ofSeconds(1), Duration.ofSeconds(2), 64L << 20, 64);
 
+  /** A server that just started asks early; it gets no votes where a leader lives. */
+  private static final TimeDuration FIRST_ELECTION_MIN =
+      TimeDuration.valueOf(150, TimeUnit.MILLISECONDS);
+
+  private static final TimeDuration FIRST_ELECTION_MAX =
+      TimeDuration.valueOf(300, TimeUnit.MILLISECONDS);
+
   /** Checks the relations between the values. */
   public RaftSettings {
     if (electionTimeoutMin.isNegative()
@@ -60,6 +67,8 @@ public record RaftSettings(
     GrpcConfigKeys.setMessageSizeMax(p, SizeInBytes.valueOf("16MB"));
     RaftServerConfigKeys.Rpc.setTimeoutMin(p, time(electionTimeoutMin));
     RaftServerConfigKeys.Rpc.setTimeoutMax(p, time(electionTimeoutMax));
+    RaftServerConfigKeys.Rpc.setFirstElectionTimeoutMin(p, FIRST_ELECTION_MIN);
+    RaftServerConfigKeys.Rpc.setFirstElectionTimeoutMax(p, FIRST_ELECTION_MAX);
     RaftServerConfigKeys.Rpc.setRequestTimeout(p, TimeDuration.valueOf(10, TimeUnit.SECONDS));
     RaftServerConfigKeys.LeaderElection.setMemberMajorityAdd(p, true);
     RaftServerConfigKeys.Log.setSegmentSizeMax(p, entry);
