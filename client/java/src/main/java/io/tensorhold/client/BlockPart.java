@@ -1,0 +1,22 @@
+package io.tensorhold.client;
+
+import io.tensorhold.numerics.Codec;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+
+/**
+ * What a push sends of one block.
+ *
+ * @param runs alternating gap and length of the elements sent; empty: the whole block
+ * @param pieces their bytes, one run after another
+ */
+record BlockPart(
+    Parameter parameter, int block, Codec codec, List<Integer> runs, List<MemorySegment> pieces) {
+  long bytes() {
+    long bytes = 0;
+    for (MemorySegment piece : pieces) {
+      bytes += piece.byteSize();
+    }
+    return bytes;
+  }
+}

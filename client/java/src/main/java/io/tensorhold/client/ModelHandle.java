@@ -1,0 +1,88 @@
+package io.tensorhold.client;
+
+import io.tensorhold.proto.v1.Model;
+import io.tensorhold.proto.v1.ModelState;
+import io.tensorhold.proto.v1.ParameterSpec;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/** A model of the cluster, as it was when it was asked for. */
+public final class ModelHandle {
+  private final Model model;
+  private final Map<String, Parameter> parameters = new LinkedHashMap<>();
+  private final Map<Long, Parameter> byId = new LinkedHashMap<>();
+
+  ModelHandle(Model model) {
+    this.model = model;
+    for (ParameterSpec spec : model.getSpec().getParametersList()) {
+      Parameter parameter = new Parameter(this, spec);
+      parameters.put(spec.getName(), parameter);
+      byId.put(spec.getId(), parameter);
+    }
+  }
+
+  /** As the catalog describes it. */
+  public Model model() {
+    return model;
+  }
+
+  /** Its name. */
+  public String name() {
+    return model.getSpec().getName();
+  }
+
+  /** Its number, unique in the cluster. */
+  public long id() {
+    return model.getId();
+  }
+
+  /** Whether it is still being loaded, and so hidden from others. */
+  public boolean loading() {
+    return model.getState() == ModelState.LOADING;
+  }
+
+  /** Its parameters, in the order they were created. */
+  public Collection<Parameter> parameters() {
+    return List.copyOf(parameters.values());
+  }
+
+  /**
+   * The parameter of a name.
+   *
+   * @throws TensorholdException PARAMETER_UNKNOWN, naming parameters that are spelled alike
+   */
+  public Parameter parameter(String name) {
+    Parameter parameter = parameters.get(name);
+    if (parameter == null) {
+      List<String> near =
+          parameters.keySet().stream()
+              .filter(known -> known.contains(name) || name.contains(known) || tail(known, name))
+              .limit(5)
+              .toList();
+      throw new TensorholdException(
+          "PARAMETER_UNKNOWN",
+          "model \"%s\" has no parameter \"%s\"%s"
+              .formatted(
+                  name(), name, near.isEmpty() ? "" : "; near it are " + String.join(", ", near)));
+    }
+    return parameter;
+  }
+
+  private static boolean tail(String known, String name) {
+    String last = name.substring(name.lastIndexOf('.') + 1);
+    return !last.isEmpty() && known.endsWith("." + last);
+  }
+
+  /** The parameter of an id, as block headers carry it. */
+  public Parameter parameter(long id) {
+    Parameter parameter = byId.get(id);
+    if (parameter == null) {
+      throw new TensorholdException(
+          "PARAMETER_UNKNOWN",
+          "model \"%s\" has no parameter with the id %d".formatted(name(), id));
+    }
+    return parameter;
+  }
+}

@@ -1,0 +1,310 @@
+package io.tensorhold.client;
+
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.Slice;
+import io.tensorhold.proto.v1.BlockHeader;
+import io.tensorhold.proto.v1.Durability;
+import io.tensorhold.proto.v1.Operation;
+import io.tensorhold.proto.v1.PushHeader;
+import io.tensorhold.proto.v1.PushPullHeader;
+import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.wire.Frame;
+import io.tensorhold.wire.ShardHash;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A worker's registration: what it pushes is applied exactly once, or not at all.
+ *
+ * <p>Every push has a number that its retries repeat. Pushes to the same block are applied in the
+ * order they were made. Memory that is pushed must stay unchanged until the push's future has
+ * ended. A session is thread-safe. When more than {@link ClientOptions#maxInFlightBytes} bytes are
+ * not acknowledged, a push waits.
+ */
+public final class Session implements AutoCloseable {
+  private static final int BLOCKS_PER_PUSH = 1024;
+
+  private final ClusterConnection cluster;
+  private final long id;
+  private final int shards;
+  private final Map<Integer, PushLane> lanes = new ConcurrentHashMap<>();
+  private final TreeSet<Long> outstanding = new TreeSet<>();
+  private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
+  private final Semaphore room;
+  private final AtomicReference<@Nullable Throwable> firstFailure = new AtomicReference<>();
+  private long lastSeq;
+  private CompletableFuture<?> all = CompletableFuture.completedFuture(null);
+
+  /** Where a push belongs: nothing for ASSIGN and ADD. */
+  private record Step(long step, int rank, @Nullable Consumer<Frame<PushPullHeader>> updated) {
+    static final Step NONE = new Step(0, 0, null);
+  }
+
+  Session(ClusterConnection cluster, long id) {
+    this.cluster = cluster;
+    this.id = id;
+    this.shards = cluster.map().getShardCount();
+    this.room = new Semaphore(cluster.options().maxInFlightBytes(), true);
+  }
+
+  /** Its number, unique in the cluster. */
+  public long id() {
+    return id;
+  }
+
+  /** Pushes a whole tensor: its elements under a codec, row-major. */
+  public CompletableFuture<PushResult> push(
+      Parameter parameter, Operation operation, Codec codec, MemorySegment source) {
+    return send(
+        parameter.model(), operation, TensorParts.whole(parameter, codec, source), Step.NONE);
+  }
+
+  /** Pushes a slice: its elements under a codec other than q8_0, row-major. */
+  public CompletableFuture<PushResult> push(
+      Parameter parameter, Slice slice, Operation operation, Codec codec, MemorySegment source) {
+    return send(
+        parameter.model(),
+        operation,
+        TensorParts.slice(parameter, slice, codec, source),
+        Step.NONE);
+  }
+
+  /** Pushes whole blocks, of one parameter or of several. */
+  public CompletableFuture<PushResult> pushBlocks(
+      ModelHandle model, Operation operation, List<BlockPayload> blocks) {
+    List<BlockPart> parts = new ArrayList<>();
+    for (BlockPayload block : blocks) {
+      Parameter parameter = block.parameter();
+      TensorParts.requireBytes(
+          "block %d of %s".formatted(block.block(), parameter.name()),
+          block.codec().bytes(parameter.dtype(), parameter.elementsIn(block.block())),
+          block.bytes());
+      parts.add(
+          new BlockPart(
+              parameter, block.block(), block.codec(), List.of(), List.of(block.bytes())));
+    }
+    return send(model, operation, parts, Step.NONE);
+  }
+
+  /**
+   * One step of a worker: f32 gradients of several tensors.
+   *
+   * @param step the worker's clock, from 1; all ranks of a bulk synchronous model send each step
+   * @param rank of the worker, from 0
+   * @return ends when every shard has made the step
+   */
+  public CompletableFuture<PushResult> step(
+      ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> gradients) {
+    return send(model, Operation.GRADIENT, parts(gradients), new Step(step, rank, null));
+  }
+
+  /** The same, and brings the updated values back as f32 in the same round trip. */
+  public CompletableFuture<PushResult> stepAndPull(
+      ModelHandle model,
+      long step,
+      int rank,
+      Map<Parameter, MemorySegment> gradients,
+      Map<Parameter, MemorySegment> updated) {
+    Map<Long, MemorySegment> targets = new TreeMap<>();
+    updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
+    return send(
+        model,
+        Operation.GRADIENT,
+        parts(gradients),
+        new Step(step, rank, frame -> copy(model, frame, targets)));
+  }
+
+  private static void copy(
+      ModelHandle model, Frame<PushPullHeader> frame, Map<Long, MemorySegment> targets) {
+    long offset = 0;
+    for (BlockHeader header : frame.header().getBlocksList()) {
+      MemorySegment target = targets.get(header.getParameterId());
+      if (target != null) {
+        long at = model.parameter(header.getParameterId()).offset(header.getBlock(), Codec.F32);
+        MemorySegment.copy(frame.payload(), offset, target, at, header.getPayloadBytes());
+      }
+      offset += header.getPayloadBytes();
+    }
+  }
+
+  private static List<BlockPart> parts(Map<Parameter, MemorySegment> tensors) {
+    List<BlockPart> parts = new ArrayList<>();
+    tensors.entrySet().stream()
+        .sorted((a, b) -> Long.compareUnsigned(a.getKey().id(), b.getKey().id()))
+        .forEach(e -> parts.addAll(TensorParts.whole(e.getKey(), Codec.F32, e.getValue())));
+    return parts;
+  }
+
+  private CompletableFuture<PushResult> send(
+      ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
+    TreeMap<Integer, List<BlockPart>> byShard = new TreeMap<>();
+    for (BlockPart part : parts) {
+      int shard = ShardHash.shard(part.parameter().id(), part.block(), shards);
+      byShard.computeIfAbsent(shard, s -> new ArrayList<>()).add(part);
+    }
+    List<CompletableFuture<PushResult>> sent = new ArrayList<>();
+    byShard.forEach(
+        (shard, ofShard) -> {
+          int from = 0;
+          for (int part = 0; from < ofShard.size(); part++) {
+            int to = end(ofShard, from);
+            sent.add(sendOne(model, operation, shard, part, ofShard.subList(from, to), step));
+            from = to;
+          }
+        });
+    CompletableFuture<PushResult> result =
+        CompletableFuture.allOf(sent.toArray(CompletableFuture[]::new))
+            .thenApply(
+                done -> {
+                  PushResult sum = PushResult.NOTHING;
+                  for (CompletableFuture<PushResult> one : sent) {
+                    sum = sum.plus(one.join());
+                  }
+                  return sum;
+                });
+    synchronized (this) {
+      all = all.thenCombine(result.exceptionally(e -> PushResult.NOTHING), (a, b) -> null);
+    }
+    return result;
+  }
+
+  /** Where a message ends that begins at {@code from}: as full as allowed, at least one block. */
+  private static int end(List<BlockPart> parts, int from) {
+    long bytes = 0;
+    int to = from;
+    while (to < parts.size()
+        && to - from < BLOCKS_PER_PUSH
+        && (to == from || bytes + parts.get(to).bytes() <= ChannelSettings.PUSH_PAYLOAD_BYTES)) {
+      bytes += parts.get(to).bytes();
+      to++;
+    }
+    return to;
+  }
+
+  private CompletableFuture<PushResult> sendOne(
+      ModelHandle model,
+      Operation operation,
+      int shard,
+      int part,
+      List<BlockPart> blocks,
+      Step step) {
+    PushHeader.Builder header =
+        PushHeader.newBuilder()
+            .setSession(id)
+            .setModelId(model.id())
+            .setShard(shard)
+            .setOperation(operation)
+            .setStep(step.step)
+            .setRank(step.rank)
+            .setPart(part)
+            .setCatalogIndex(model.model().getCatalogIndex())
+            .setLoading(model.loading())
+            .setPullCodecValue(Codec.F32.id());
+    boolean checkpointed = model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
+    if (checkpointed) {
+      header.setExpectTerm(terms.getOrDefault(shard, 0L));
+    }
+    List<MemorySegment> pieces = new ArrayList<>();
+    long bytes = 0;
+    for (BlockPart block : blocks) {
+      header.addBlocks(describe(block));
+      pieces.addAll(block.pieces());
+      bytes += block.bytes();
+    }
+    int permits = (int) Math.min(Math.max(1, bytes), cluster.options().maxInFlightBytes());
+    room.acquireUninterruptibly(permits);
+    CompletableFuture<io.tensorhold.proto.v1.PushResponse> done = new CompletableFuture<>();
+    boolean withBlocks = step.updated != null;
+    PushLane lane =
+        lanes.computeIfAbsent(
+            withBlocks ? shard + shards : shard,
+            key -> new PushLane(cluster, shard, withBlocks, this::ackedBelow));
+    long seq;
+    synchronized (this) {
+      seq = ++lastSeq;
+      outstanding.add(seq);
+      Consumer<Frame<PushPullHeader>> updated = step.updated == null ? f -> {} : step.updated;
+      lane.push(
+          new PendingPush(
+              header.setSeq(seq).build(), pieces, bytes, cluster.deadlineNanos(), updated, done));
+    }
+    return done.whenComplete(
+            (ack, failure) -> {
+              synchronized (this) {
+                outstanding.remove(seq);
+              }
+              room.release(permits);
+              if (failure != null) {
+                firstFailure.compareAndSet(null, failure);
+              } else if (checkpointed) {
+                terms.put(shard, ack.getTerm());
+              }
+            })
+        .thenApply(PushResult::of);
+  }
+
+  private static BlockHeader describe(BlockPart block) {
+    CRC32C crc = new CRC32C();
+    for (MemorySegment piece : block.pieces()) {
+      crc.update(piece.asByteBuffer());
+    }
+    return BlockHeader.newBuilder()
+        .setParameterId(block.parameter().id())
+        .setBlock(block.block())
+        .setCodecValue(block.codec().id())
+        .setPayloadBytes(Math.toIntExact(block.bytes()))
+        .addAllRuns(block.runs())
+        .setCrc32C((int) crc.getValue())
+        .setHasCrc(true)
+        .build();
+  }
+
+  private synchronized long ackedBelow() {
+    return outstanding.isEmpty() ? lastSeq + 1 : outstanding.first();
+  }
+
+  /** Ends the pushes whose deadline has passed. */
+  void sweep() {
+    for (PushLane lane : lanes.values()) {
+      lane.failExpired(new TensorholdException("DEADLINE_EXCEEDED", "no answer came"));
+    }
+  }
+
+  /**
+   * Waits for every push so far.
+   *
+   * @throws TensorholdException the first failure of any of them since the last flush
+   */
+  public void flush() {
+    CompletableFuture<?> so;
+    synchronized (this) {
+      so = all;
+      all = CompletableFuture.completedFuture(null);
+    }
+    so.join();
+    Throwable failure = firstFailure.getAndSet(null);
+    if (failure != null) {
+      throw TensorholdException.of(
+          failure instanceof CompletionException && failure.getCause() != null
+              ? failure.getCause()
+              : failure);
+    }
+  }
+
+  @Override
+  public void close() {
+    lanes.values().forEach(PushLane::close);
+  }
+}

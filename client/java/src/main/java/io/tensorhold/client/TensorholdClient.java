@@ -1,0 +1,336 @@
+package io.tensorhold.client;
+
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.Slice;
+import io.tensorhold.proto.v1.BlockRange;
+import io.tensorhold.proto.v1.BlocksGrpc;
+import io.tensorhold.proto.v1.CheckpointRequest;
+import io.tensorhold.proto.v1.CheckpointResponse;
+import io.tensorhold.proto.v1.ClusterGrpc;
+import io.tensorhold.proto.v1.ClusterMap;
+import io.tensorhold.proto.v1.CreateModelRequest;
+import io.tensorhold.proto.v1.DeleteModelRequest;
+import io.tensorhold.proto.v1.DescribeModelRequest;
+import io.tensorhold.proto.v1.GetServerStatusRequest;
+import io.tensorhold.proto.v1.ListModelsRequest;
+import io.tensorhold.proto.v1.ListModelsResponse;
+import io.tensorhold.proto.v1.MeasureModelRequest;
+import io.tensorhold.proto.v1.MeasureModelResponse;
+import io.tensorhold.proto.v1.ModelSpec;
+import io.tensorhold.proto.v1.OpenSessionRequest;
+import io.tensorhold.proto.v1.PublishModelRequest;
+import io.tensorhold.proto.v1.Server;
+import io.tensorhold.proto.v1.ServerStatus;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A connection to a cluster: it knows its servers, follows its leaders, and repeats what is safe to
+ * repeat until the deadline of its {@link ClientOptions}.
+ *
+ * <pre>{@code
+ * try (TensorholdClient client = TensorholdClient.connect("db1:7070,db2:7070");
+ *     Session session = client.openSession("trainer-0")) {
+ *   ModelHandle model = client.model("bert");
+ *   float[] weights = client.pullFloats(model.parameter("pooler.dense.weight"));
+ *   session.step(model, 1, 0, gradients).join();
+ * }
+ * }</pre>
+ *
+ * <p>All methods throw {@link TensorholdException}. The client is thread-safe.
+ */
+public final class TensorholdClient implements AutoCloseable {
+  private static final int STATUS_SECONDS = 60;
+
+  private final ClusterConnection cluster;
+  private final List<Session> sessions = new CopyOnWriteArrayList<>();
+  private final ScheduledExecutorService sweeper =
+      Executors.newSingleThreadScheduledExecutor(
+          Thread.ofPlatform().daemon().name("tensorhold-client").factory());
+
+  private TensorholdClient(ClientOptions options) {
+    this.cluster = new ClusterConnection(options);
+    var _ =
+        sweeper.scheduleWithFixedDelay(
+            () -> sessions.forEach(Session::sweep), 250, 250, TimeUnit.MILLISECONDS);
+  }
+
+  /** Connects to the cluster of any servers, {@code host:port} with commas between. */
+  public static TensorholdClient connect(String servers) {
+    return connect(new ClientOptions(List.of(servers.split("\\s*,\\s*", -1))));
+  }
+
+  /** Connects as the options say; fails if no server answers before the deadline. */
+  public static TensorholdClient connect(ClientOptions options) {
+    TensorholdClient client = new TensorholdClient(options);
+    try {
+      client.map();
+      return client;
+    } catch (RuntimeException e) {
+      client.close();
+      throw e;
+    }
+  }
+
+  /** Creates a model that is READY at once, all zeros. */
+  public ModelHandle create(ModelSpec spec) {
+    return create(CreateModelRequest.newBuilder().setSpec(spec).build());
+  }
+
+  /**
+   * Creates a model that others do not see until {@link #publish}.
+   *
+   * @param resume takes over a model of the same specification whose loading was cut off, and
+   *     replaces one of another
+   */
+  public ModelHandle createLoading(ModelSpec spec, boolean resume) {
+    return create(
+        CreateModelRequest.newBuilder().setSpec(spec).setLoading(true).setResume(resume).build());
+  }
+
+  private ModelHandle create(CreateModelRequest request) {
+    return new ModelHandle(cluster.catalog(stub -> stub.createModel(request)));
+  }
+
+  /** Makes a model visible that was being loaded. */
+  public ModelHandle publish(ModelHandle loading) {
+    return new ModelHandle(
+        cluster.catalog(
+            stub ->
+                stub.publishModel(
+                    PublishModelRequest.newBuilder().setModelId(loading.id()).build())));
+  }
+
+  /** The model of a name. */
+  public ModelHandle model(String name) {
+    return describe(name, false);
+  }
+
+  /** The model of a name, though it is still being loaded. */
+  public ModelHandle loadingModel(String name) {
+    return describe(name, true);
+  }
+
+  private ModelHandle describe(String name, boolean loading) {
+    DescribeModelRequest request =
+        DescribeModelRequest.newBuilder().setName(name).setLoading(loading).build();
+    return new ModelHandle(cluster.catalog(stub -> stub.describeModel(request)));
+  }
+
+  /** Models whose names begin so, in order. */
+  public List<ListModelsResponse.Entry> list(String prefix, boolean loading) {
+    List<ListModelsResponse.Entry> models = new ArrayList<>();
+    String after = "";
+    while (true) {
+      ListModelsRequest request =
+          ListModelsRequest.newBuilder()
+              .setPrefix(prefix)
+              .setLoading(loading)
+              .setAfter(after)
+              .build();
+      ListModelsResponse page = cluster.catalog(stub -> stub.listModels(request));
+      models.addAll(page.getModelsList());
+      if (!page.getMore()) {
+        return models;
+      }
+      after = models.getLast().getName();
+    }
+  }
+
+  /** Deletes a model; its space is freed in the background. */
+  public void delete(String name, boolean loading) {
+    DeleteModelRequest request =
+        DeleteModelRequest.newBuilder().setName(name).setLoading(loading).build();
+    cluster.catalog(stub -> stub.deleteModel(request));
+  }
+
+  /** The cluster's map, asked for now. */
+  public ClusterMap map() {
+    return cluster.refresh(cluster.deadlineNanos());
+  }
+
+  /** Status by server id; a server that does not answer is absent. */
+  public Map<String, ServerStatus> status(boolean checksums) {
+    GetServerStatusRequest request =
+        GetServerStatusRequest.newBuilder().setChecksums(checksums).build();
+    return eachServer(stub -> stub.getServerStatus(request));
+  }
+
+  /** What a model takes, by server id; a server that does not answer is absent. */
+  public Map<String, MeasureModelResponse> measure(ModelHandle model) {
+    MeasureModelRequest request = MeasureModelRequest.newBuilder().setModelId(model.id()).build();
+    return eachServer(stub -> stub.measureModel(request));
+  }
+
+  private <T> Map<String, T> eachServer(Function<ClusterGrpc.ClusterBlockingStub, T> call) {
+    Map<String, CompletableFuture<T>> asked = new LinkedHashMap<>();
+    for (Server server : map().getServersList()) {
+      asked.put(
+          server.getId(),
+          CompletableFuture.supplyAsync(
+              () ->
+                  call.apply(
+                      ClusterGrpc.newBlockingStub(cluster.channel(server.getAddress()))
+                          .withDeadlineAfter(STATUS_SECONDS, TimeUnit.SECONDS)),
+              cluster.executor()));
+    }
+    Map<String, T> answers = new TreeMap<>();
+    asked.forEach(
+        (id, answer) -> {
+          T value = answer.exceptionally(gone -> null).join();
+          if (value != null) {
+            answers.put(id, value);
+          }
+        });
+    return answers;
+  }
+
+  /** Writes what changed of a CHECKPOINTED model to the logs of all shards. */
+  public CheckpointTotals checkpoint(ModelHandle model) {
+    int blocks = 0;
+    long bytes = 0;
+    for (int shard = 0; shard < cluster.map().getShardCount(); shard++) {
+      CheckpointResponse done = checkpoint(model, shard);
+      blocks += done.getBlocks();
+      bytes += done.getBytes();
+    }
+    return new CheckpointTotals(blocks, bytes);
+  }
+
+  private CheckpointResponse checkpoint(ModelHandle model, int shard) {
+    CheckpointRequest request =
+        CheckpointRequest.newBuilder().setModelId(model.id()).setShard(shard).build();
+    long deadline = cluster.deadlineNanos();
+    for (int attempt = 0; ; attempt++) {
+      String leader = cluster.leader(shard);
+      TensorholdException failure =
+          new TensorholdException("UNAVAILABLE", "shard %d has no leader now".formatted(shard));
+      if (leader != null) {
+        try {
+          return BlocksGrpc.newBlockingStub(cluster.channel(leader))
+              .withDeadlineAfter(cluster.options().deadline().toNanos(), TimeUnit.NANOSECONDS)
+              .checkpoint(request);
+        } catch (RuntimeException e) {
+          failure = TensorholdException.of(e);
+        }
+      }
+      if (!failure.retryable() || !cluster.pause(attempt, deadline)) {
+        throw failure;
+      }
+      cluster.refresh(deadline);
+    }
+  }
+
+  /**
+   * Registers this process as a worker.
+   *
+   * @param label for people: host, process, job
+   */
+  public Session openSession(String label) {
+    OpenSessionRequest request = OpenSessionRequest.newBuilder().setLabel(label).build();
+    long id = cluster.catalog(stub -> stub.openSession(request)).getSession();
+    Session session = new Session(cluster, id);
+    sessions.add(session);
+    return session;
+  }
+
+  /**
+   * Pulls a whole tensor into memory of exactly its size under the codec.
+   *
+   * @param codec null: as stored
+   */
+  public void pull(Parameter parameter, @Nullable Codec codec, MemorySegment target) {
+    Codec sent = codec == null ? parameter.codec() : codec;
+    TensorParts.requireBytes(parameter.name(), parameter.bytes(sent), target);
+    pullBlocks(
+        parameter.model(),
+        List.of(range(parameter, 0, parameter.blocks())),
+        codec,
+        (header, payload) ->
+            MemorySegment.copy(
+                payload, 0, target, parameter.offset(header.getBlock(), sent), payload.byteSize()));
+  }
+
+  /** Pulls a slice, row-major, into memory of exactly its size; the codec is not q8_0. */
+  public void pull(Parameter parameter, Slice slice, @Nullable Codec codec, MemorySegment target) {
+    Codec sent = codec == null ? parameter.codec() : codec;
+    long width = TensorParts.width(parameter, sent);
+    TensorParts.requireBytes("the slice of " + parameter.name(), width * slice.elements(), target);
+    TreeMap<Integer, List<TensorParts.Run>> byBlock = new TreeMap<>();
+    for (TensorParts.Run run : TensorParts.runs(parameter, slice, width)) {
+      byBlock.computeIfAbsent(run.block(), block -> new ArrayList<>()).add(run);
+    }
+    List<BlockRange> ranges =
+        byBlock.keySet().stream().map(block -> range(parameter, block, 1)).toList();
+    pullBlocks(
+        parameter.model(),
+        ranges,
+        sent,
+        (header, payload) -> {
+          for (TensorParts.Run run : byBlock.get(header.getBlock())) {
+            MemorySegment.copy(
+                payload, width * run.first(), target, run.sourceOffset(), width * run.count());
+          }
+        });
+  }
+
+  /** Pulls a tensor, or a slice of it, in the background. */
+  public CompletableFuture<Void> pullAsync(
+      Parameter parameter, @Nullable Slice slice, @Nullable Codec codec, MemorySegment target) {
+    return CompletableFuture.runAsync(
+        () -> {
+          if (slice == null) {
+            pull(parameter, codec, target);
+          } else {
+            pull(parameter, slice, codec, target);
+          }
+        },
+        cluster.executor());
+  }
+
+  /** A whole tensor as floats, row-major. */
+  public float[] pullFloats(Parameter parameter) {
+    float[] values = new float[Math.toIntExact(parameter.elements())];
+    pull(parameter, Codec.F32, MemorySegment.ofArray(values));
+    return values;
+  }
+
+  /** Streams blocks from all their leaders into a sink, in no particular order. */
+  public void pullBlocks(
+      ModelHandle model, List<BlockRange> ranges, @Nullable Codec codec, BlockSink sink) {
+    new BlockPuller(cluster, model, ranges, codec, sink).run();
+  }
+
+  /** Streams every block of a model into a sink. */
+  public void pullModel(ModelHandle model, @Nullable Codec codec, BlockSink sink) {
+    pullBlocks(
+        model, model.parameters().stream().map(p -> range(p, 0, p.blocks())).toList(), codec, sink);
+  }
+
+  /** Consecutive blocks of a parameter, as {@link #pullBlocks} takes them. */
+  public static BlockRange range(Parameter parameter, int first, int count) {
+    return BlockRange.newBuilder()
+        .setParameterId(parameter.id())
+        .setFirst(first)
+        .setCount(count)
+        .build();
+  }
+
+  @Override
+  public void close() {
+    sweeper.shutdownNow();
+    sessions.forEach(Session::close);
+    cluster.close();
+  }
+}
