@@ -1,0 +1,122 @@
+package io.tensorhold.cli;
+
+import io.tensorhold.client.ModelHandle;
+import io.tensorhold.client.Parameter;
+import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.client.checkpoint.Checkpoint;
+import io.tensorhold.client.checkpoint.TensorEntry;
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.proto.v1.Consistency;
+import io.tensorhold.proto.v1.Durability;
+import io.tensorhold.proto.v1.ModelSpec;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Stores a checkpoint. */
+@Command(
+    name = "load",
+    mixinStandardHelpOptions = true,
+    description =
+        "Store a checkpoint: a .safetensors file, a model.safetensors.index.json, or an .onnx file.",
+    footer = {
+      "",
+      "The model is visible when all of it is stored. A load that was killed can be run again.",
+      "",
+      "Examples:",
+      "  tensorhold load model.safetensors --name bert",
+      "  tensorhold load model.onnx --name bert-q8 --codec q8_0",
+      "  tensorhold load model.safetensors --name bert-train --optimizer adamw --hyper lr=1e-4"
+    })
+final class LoadCommand implements Callable<Integer> {
+  @Mixin private Globals globals = new Globals();
+
+  @Parameters(paramLabel = "FILE", description = "The checkpoint.")
+  private Path file = Path.of("");
+
+  @Option(names = "--name", required = true, description = "Name of the model.")
+  private String name = "";
+
+  @Option(
+      names = "--codec",
+      description =
+          "Store f32, f16 and bf16 tensors as f32, f16, bf16 or q8_0 (default: each as it is).")
+  private @Nullable String codec;
+
+  @Option(names = "--optimizer", description = "sgd, adam or adamw: the model takes gradients.")
+  private String optimizer = "";
+
+  @Option(
+      names = "--hyper",
+      paramLabel = "NAME=VALUE",
+      description = "Hyper-parameter of the optimizer, such as lr=0.001; PyTorch's defaults.")
+  private Map<String, Double> hyper = new LinkedHashMap<>();
+
+  @Option(names = "--durability", description = "logged (default) or checkpointed.")
+  private Durability durability = Durability.LOGGED;
+
+  @Option(names = "--consistency", description = "asp (default) or bsp.")
+  private Consistency consistency = Consistency.ASP;
+
+  @Option(names = "--workers", description = "Ranks of a bsp model.")
+  private int workers;
+
+  @Option(
+      names = "--allow-nonfinite",
+      description = "Take NaN and infinities, in the file and in later pushes.")
+  private boolean allowNonfinite;
+
+  @Override
+  public Integer call() throws Exception {
+    Codec stored = codec == null ? null : Codec.ofName(codec);
+    try (Checkpoint checkpoint = Checkpoint.open(file);
+        TensorholdClient client = globals.connect()) {
+      ModelSpec.Builder spec = ModelLoader.spec(name, checkpoint, stored);
+      spec.setDurability(durability).setConsistency(consistency).setWorkers(workers);
+      spec.setAllowNonfinite(allowNonfinite);
+      spec.getOptimizerBuilder().setKind(optimizer).putAllHyper(hyper);
+      long bytes = checkpoint.tensors().stream().mapToLong(TensorEntry::bytes).sum();
+      ModelHandle model;
+      double seconds;
+      try (Progress progress = new Progress("load " + name, bytes)) {
+        model = new ModelLoader(client, progress::add).load(checkpoint, spec.build());
+        seconds = progress.seconds();
+      }
+      report(model, bytes, seconds);
+    }
+    return 0;
+  }
+
+  private void report(ModelHandle model, long read, double seconds) {
+    long stored = model.parameters().stream().mapToLong(Parameter::bytes).sum();
+    long elements = model.parameters().stream().mapToLong(Parameter::elements).sum();
+    Map<String, Object> document = new LinkedHashMap<>();
+    document.put("name", name);
+    document.put("id", model.id());
+    document.put("tensors", model.parameters().size());
+    document.put("elements", elements);
+    document.put("bytes_read", read);
+    document.put("bytes_stored", stored);
+    document.put("seconds", seconds);
+    globals
+        .output()
+        .print(
+            document,
+            () ->
+                Output.line(
+                    "%s: %d tensors, %s elements, %s read, %s stored (one replica) in %.1f s, %s/s",
+                    name,
+                    model.parameters().size(),
+                    Output.count(elements),
+                    Output.bytes(read),
+                    Output.bytes(stored),
+                    seconds,
+                    Output.bytes((long) (read / Math.max(seconds, 1e-3)))));
+  }
+}
