@@ -8,9 +8,7 @@ import picocli.CommandLine.Option;
 
 /** Options that every command takes. */
 final class Globals {
-  @Option(
-      names = "--json",
-      description = "Print one JSON document instead of text.")
+  @Option(names = "--json", description = "Print one JSON document instead of text.")
   boolean json;
 
   @Option(
@@ -28,10 +26,7 @@ final class Globals {
       description = "How long to try on without progress (default: ${DEFAULT-VALUE}).")
   int timeoutSeconds = 30;
 
-  @Option(
-      names = "--debug",
-      hidden = true,
-      description = "Print stack traces of errors.")
+  @Option(names = "--debug", hidden = true, description = "Print stack traces of errors.")
   boolean debug;
 
   TensorholdClient connect() {

@@ -56,9 +56,7 @@ public final class ModelLoader {
         ModelSpec.newBuilder().setName(name).putAllMetadata(checkpoint.metadata());
     for (TensorEntry tensor : checkpoint.tensors()) {
       ParameterSpec.Builder parameter =
-          ParameterSpec.newBuilder()
-              .setName(tensor.name())
-              .setDtypeValue(tensor.dtype().id());
+          ParameterSpec.newBuilder().setName(tensor.name()).setDtypeValue(tensor.dtype().id());
       for (long dim : tensor.shape().dims()) {
         parameter.addDims(dim);
       }
@@ -118,8 +116,7 @@ public final class ModelLoader {
       this.model = model;
     }
 
-    void add(
-        Checkpoint checkpoint, TensorEntry tensor, Parameter parameter, int block, Arena arena)
+    void add(Checkpoint checkpoint, TensorEntry tensor, Parameter parameter, int block, Arena arena)
         throws IOException {
       Codec codec = parameter.codec();
       int elements = parameter.elementsIn(block);
@@ -130,8 +127,7 @@ public final class ModelLoader {
       }
       MemorySegment target = memory.asSlice(used, bytes);
       Codec natural = Codec.nativeOf(tensor.dtype());
-      long offset =
-          natural.bytes(tensor.dtype(), (long) block * parameter.blockElements());
+      long offset = natural.bytes(tensor.dtype(), (long) block * parameter.blockElements());
       long natives = natural.bytes(tensor.dtype(), elements);
       if (codec == natural) {
         checkpoint.read(tensor, offset, target.asByteBuffer());

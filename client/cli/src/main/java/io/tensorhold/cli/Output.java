@@ -36,6 +36,7 @@ final class Output {
   }
 
   /** A line of text. */
+  @SuppressWarnings("AnnotateFormatMethod") // the annotation would be a dependency of its own
   static void line(String format, Object... args) {
     System.out.println(String.format(Locale.ROOT, format, args));
   }

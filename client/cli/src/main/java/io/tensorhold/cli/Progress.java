@@ -12,7 +12,10 @@ final class Progress implements AutoCloseable {
 
   private final String what;
   private final long total;
+
+  @SuppressWarnings("SystemConsoleNull") // it is null when stdin is no terminal
   private final boolean terminal = System.console() != null && System.console().isTerminal();
+
   private final long started = System.nanoTime();
   private long printed = started;
   private boolean shown;

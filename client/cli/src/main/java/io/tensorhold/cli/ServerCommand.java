@@ -7,7 +7,9 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Unmatched;
 
-/** Runs a shard server; {@link Main} hands its flags on unparsed, they are the configuration's keys. */
+/**
+ * Runs a shard server; {@link Main} hands its flags on unparsed, they are the configuration's keys.
+ */
 @Command(
     name = "server",
     description = "Run a shard server; see tensorhold server --help.",

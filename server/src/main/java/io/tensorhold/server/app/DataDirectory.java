@@ -11,6 +11,7 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Properties;
 import java.util.UUID;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -66,6 +67,23 @@ final class DataDirectory implements AutoCloseable {
     } catch (IOException e) {
       throw new StartFailure(
           "the data directory %s can't be written to: %s".formatted(path, e.getMessage()));
+    }
+  }
+
+  /** The folder for temporary files of a data directory, empty. */
+  static Path temporary(String dataDirectory) {
+    Path folder = Path.of(dataDirectory).toAbsolutePath().resolve("tmp");
+    try {
+      Files.createDirectories(folder);
+      try (Stream<Path> leftovers = Files.list(folder)) {
+        for (Path leftover : leftovers.toList()) {
+          Files.deleteIfExists(leftover);
+        }
+      }
+      return folder;
+    } catch (IOException e) {
+      throw new StartFailure(
+          "the data directory %s can't be written to: %s".formatted(dataDirectory, e.getMessage()));
     }
   }
 

@@ -15,7 +15,10 @@ public final class ServerMain {
     }
     TensorholdServer server;
     try {
-      server = TensorholdServer.start(ConfigSource.read(args, System.getenv()));
+      ServerConfig config = ConfigSource.read(args, System.getenv());
+      // Native libraries are unpacked here: nothing is written outside the data directory.
+      System.setProperty("java.io.tmpdir", DataDirectory.temporary(config.dataDir()).toString());
+      server = TensorholdServer.start(config);
     } catch (StartFailure e) {
       System.err.println("tensorhold server: " + e.text());
       return 1;

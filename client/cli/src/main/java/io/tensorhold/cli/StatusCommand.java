@@ -1,0 +1,157 @@
+package io.tensorhold.cli;
+
+import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.proto.v1.ClusterMap;
+import io.tensorhold.proto.v1.ReplicaStatus;
+import io.tensorhold.proto.v1.Server;
+import io.tensorhold.proto.v1.ServerStatus;
+import io.tensorhold.proto.v1.Shard;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** Shows the cluster. */
+@Command(
+    name = "status",
+    mixinStandardHelpOptions = true,
+    description =
+        "Show servers, shards and leaders. Exit status 1: a server does not answer, or a shard has no leader.",
+    footer = {"", "Example: tensorhold status --checksums"})
+final class StatusCommand implements Callable<Integer> {
+  @Mixin private Globals globals = new Globals();
+
+  @Option(
+      names = "--checksums",
+      description = "Compare the replicas of each shard; reads every block.")
+  private boolean checksums;
+
+  @Override
+  public Integer call() {
+    try (TensorholdClient client = globals.connect()) {
+      ClusterMap map = client.map();
+      Map<String, ServerStatus> servers = client.status(checksums);
+      List<Map<String, Object>> shards = shards(map, servers);
+      boolean healthy =
+          servers.size() == map.getServersCount()
+              && shards.stream().noneMatch(s -> s.get("leader").equals(""));
+      Map<String, Object> document = new LinkedHashMap<>();
+      document.put("cluster", map.getClusterId());
+      document.put("healthy", healthy);
+      document.put("replication", map.getReplication());
+      document.put("catalog_leader", map.getCatalogLeader());
+      document.put("servers", servers(map, servers));
+      document.put("shards", shards);
+      globals.output().print(document, () -> text(map, servers, shards));
+      return healthy ? 0 : 1;
+    }
+  }
+
+  private static List<Map<String, Object>> servers(
+      ClusterMap map, Map<String, ServerStatus> answers) {
+    List<Map<String, Object>> list = new ArrayList<>();
+    for (Server server : map.getServersList()) {
+      Map<String, Object> entry = new LinkedHashMap<>();
+      entry.put("id", server.getId());
+      entry.put("address", server.getAddress());
+      ServerStatus status = answers.get(server.getId());
+      entry.put("up", status != null);
+      if (status != null) {
+        entry.put("uptime_seconds", status.getUptimeSeconds());
+        entry.put("resident_bytes", status.getResidentBytes());
+        entry.put("memory_tier_bytes", status.getMemoryTierBytes());
+        entry.put("memory_tier_budget", status.getMemoryTierBudget());
+        entry.put("rocksdb_bytes", status.getRocksdbBytes());
+        entry.put("log_bytes", status.getLogBytes());
+        entry.put("disk_free_bytes", status.getDiskFreeBytes());
+        entry.put("disk_full", status.getDiskFull());
+        entry.put("pulled_bytes", status.getPulledBytes());
+        entry.put("pushed_bytes", status.getPushedBytes());
+      }
+      list.add(entry);
+    }
+    return list;
+  }
+
+  private List<Map<String, Object>> shards(ClusterMap map, Map<String, ServerStatus> servers) {
+    List<Map<String, Object>> list = new ArrayList<>();
+    for (Shard shard : map.getShardsList()) {
+      Map<String, Long> applied = new TreeMap<>();
+      Map<String, String> sums = new TreeMap<>();
+      servers.forEach(
+          (id, status) -> {
+            for (ReplicaStatus replica : status.getReplicasList()) {
+              if (replica.getShard() == shard.getShard()) {
+                applied.put(id, replica.getAppliedIndex());
+                sums.put(id, Long.toHexString(replica.getChecksum()));
+              }
+            }
+          });
+      Map<String, Object> entry = new LinkedHashMap<>();
+      entry.put("shard", shard.getShard());
+      entry.put("leader", shard.getLeader());
+      entry.put("term", shard.getTerm());
+      entry.put("applied", applied);
+      if (checksums) {
+        entry.put("checksums", sums);
+      }
+      list.add(entry);
+    }
+    return list;
+  }
+
+  private void text(
+      ClusterMap map, Map<String, ServerStatus> answers, List<Map<String, Object>> shards) {
+    Output.line(
+        "cluster %s: %d servers, %d shards, replication %d, catalog led by %s",
+        map.getClusterId(),
+        map.getServersCount(),
+        map.getShardCount(),
+        map.getReplication(),
+        map.getCatalogLeader().isEmpty() ? "nobody" : map.getCatalogLeader());
+    System.out.println();
+    List<List<String>> rows = new ArrayList<>();
+    for (Server server : map.getServersList()) {
+      ServerStatus s = answers.get(server.getId());
+      rows.add(
+          s == null
+              ? List.of(server.getId(), server.getAddress(), "DOWN", "", "", "", "", "", "")
+              : List.of(
+                  server.getId(),
+                  server.getAddress(),
+                  s.getDiskFull() ? "DISK FULL" : "up",
+                  String.valueOf(
+                      map.getShardsList().stream()
+                          .filter(shard -> shard.getLeader().equals(server.getId()))
+                          .count()),
+                  Output.bytes(s.getResidentBytes()),
+                  Output.bytes(s.getMemoryTierBytes()),
+                  Output.bytes(s.getRocksdbBytes()),
+                  Output.bytes(s.getLogBytes()),
+                  Output.bytes(s.getDiskFreeBytes())));
+    }
+    Output.table(
+        List.of(
+            "SERVER", "ADDRESS", "STATE", "LEADS", "RESIDENT", "BLOCKS", "ROCKSDB", "LOG", "FREE"),
+        rows);
+    System.out.println();
+    List<List<String>> shardRows = new ArrayList<>();
+    for (Map<String, Object> shard : shards) {
+      String leader = String.valueOf(shard.get("leader"));
+      shardRows.add(
+          List.of(
+              String.valueOf(shard.get("shard")),
+              leader.isEmpty() ? "NONE" : leader,
+              String.valueOf(shard.get("term")),
+              String.valueOf(shard.get("applied")),
+              checksums ? String.valueOf(shard.get("checksums")) : ""));
+    }
+    Output.table(
+        List.of("SHARD", "LEADER", "TERM", "APPLIED", checksums ? "CHECKSUMS" : ""), shardRows);
+  }
+}

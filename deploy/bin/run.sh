@@ -1,0 +1,14 @@
+# Sourced: tensorhold_run CLASSPATH ARGS... replaces this shell with the command.
+# The environment may set TENSORHOLD_HEAP (default 512m for a server, 192m for a client) and TENSORHOLD_JVM (more flags).
+tensorhold_run() {
+  local classpath=$1 heap=192m
+  shift
+  case "${1:-}" in server) heap=384m ;; demo | demo-worker) heap=768m ;; esac
+  # Two arenas: the C allocator of a process with many threads would otherwise hold memory in each.
+  export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2}
+  # shellcheck disable=SC2086
+  exec "$JAVA" --add-modules=jdk.incubator.vector --enable-native-access=ALL-UNNAMED \
+    --sun-misc-unsafe-memory-access=allow -XX:-UsePerfData -XX:+UseParallelGC -XX:MaxDirectMemorySize=256m \
+    -Xshare:auto -Xmx"${TENSORHOLD_HEAP:-$heap}" ${TENSORHOLD_JVM:-} \
+    -cp "$classpath" io.tensorhold.cli.Main "$@"
+}
