@@ -1,5 +1,7 @@
 package io.tensorhold.cli;
 
+import io.tensorhold.cli.demo.DemoCommand;
+import io.tensorhold.cli.demo.DemoWorkerCommand;
 import io.tensorhold.client.TensorholdException;
 import io.tensorhold.server.app.ServerMain;
 import java.io.IOException;
@@ -36,6 +38,8 @@ import picocli.CommandLine.ParseResult;
       PlanCommand.class,
       VerifyCommand.class,
       StatusCommand.class,
+      DemoCommand.class,
+      DemoWorkerCommand.class,
       Main.Completion.class
     })
 public final class Main implements Callable<Integer> {
