@@ -11,6 +11,7 @@ import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.PullHeader;
 import io.tensorhold.proto.v1.PullRequest;
 import io.tensorhold.wire.BlocksMethods;
+import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
 import io.tensorhold.wire.ShardHash;
 import java.lang.foreign.MemorySegment;
@@ -22,7 +23,6 @@ import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -211,14 +211,10 @@ final class BlockPuller {
           "block %d of %s came with %d bytes instead of %d"
               .formatted(header.getBlock(), parameter.name(), bytes.byteSize(), expected));
     }
-    if (header.getHasCrc()) {
-      CRC32C crc = new CRC32C();
-      crc.update(bytes.asByteBuffer());
-      if ((int) crc.getValue() != header.getCrc32C()) {
-        throw new TensorholdException(
-            "CHECKSUM",
-            "block %d of %s arrived damaged".formatted(header.getBlock(), parameter.name()));
-      }
+    if (header.getHasCrc() && Crc32c.of(bytes) != header.getCrc32C()) {
+      throw new TensorholdException(
+          "CHECKSUM",
+          "block %d of %s arrived damaged".formatted(header.getBlock(), parameter.name()));
     }
   }
 }

@@ -8,6 +8,7 @@ import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
 import io.tensorhold.wire.ShardHash;
 import java.lang.foreign.MemorySegment;
@@ -22,7 +23,6 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -256,9 +256,9 @@ public final class Session implements AutoCloseable {
   }
 
   private static BlockHeader describe(BlockPart block) {
-    CRC32C crc = new CRC32C();
+    Crc32c crc = new Crc32c();
     for (MemorySegment piece : block.pieces()) {
-      crc.update(piece.asByteBuffer());
+      crc.update(piece);
     }
     return BlockHeader.newBuilder()
         .setParameterId(block.parameter().id())
@@ -266,7 +266,7 @@ public final class Session implements AutoCloseable {
         .setCodecValue(block.codec().id())
         .setPayloadBytes(Math.toIntExact(block.bytes()))
         .addAllRuns(block.runs())
-        .setCrc32C((int) crc.getValue())
+        .setCrc32C(crc.value())
         .setHasCrc(true)
         .build();
   }

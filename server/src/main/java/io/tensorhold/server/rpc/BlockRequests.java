@@ -19,6 +19,7 @@ import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.ShardHash;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -27,7 +28,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.zip.CRC32C;
 
 /** Checks requests for blocks against the catalog, and turns them into commands. */
 final class BlockRequests {
@@ -251,13 +251,12 @@ final class BlockRequests {
       MemorySegment payload,
       long offset) {
     if (block.getHasCrc()) {
-      CRC32C crc = new CRC32C();
-      crc.update(payload.asSlice(offset, part.payloadBytes()).asByteBuffer());
-      if ((int) crc.getValue() != block.getCrc32C()) {
+      int crc = Crc32c.of(payload.asSlice(offset, part.payloadBytes()));
+      if (crc != block.getCrc32C()) {
         throw new Refusal(
             Reason.CHECKSUM,
             "block %d of %s arrived damaged: CRC-32C sent=%08x computed=%08x"
-                .formatted(part.block(), name, block.getCrc32C(), (int) crc.getValue()),
+                .formatted(part.block(), name, block.getCrc32C(), crc),
             "parameter",
             name);
       }

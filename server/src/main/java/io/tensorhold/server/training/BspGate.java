@@ -40,7 +40,7 @@ final class BspGate {
   record Key(long term, long model, long step, int part) {}
 
   @SuppressWarnings("ArrayRecordComponent") // gradients, owned by the gate
-  private record Contribution(PushCommand push, float[] values, CompletableFuture<PushDone> done) {}
+  private record Contribution(PushCommand push, byte[] values, CompletableFuture<PushDone> done) {}
 
   BspGate(long limitBytes, Kernels kernels) {
     this.limitBytes = limitBytes;
@@ -69,7 +69,7 @@ final class BspGate {
           "limit",
           workers - 1);
     }
-    float[] values = decode(push, parameters);
+    byte[] values = decode(push, parameters);
     Contribution mine = new Contribution(push, values, new CompletableFuture<>());
     TreeMap<Integer, Contribution> complete = null;
     synchronized (this) {
@@ -85,11 +85,11 @@ final class BspGate {
       }
       Contribution former = step.put(rank, mine);
       if (former != null) {
-        bytes -= 4L * former.values.length;
+        bytes -= former.values.length;
         former.done.completeExceptionally(
             new Refusal(Reason.UNAVAILABLE, "the push was sent again; this is the former one"));
       }
-      if (bytes + 4L * values.length > limitBytes) {
+      if (bytes + values.length > limitBytes) {
         step.remove(rank);
         throw new Refusal(
             Reason.LIMIT,
@@ -102,11 +102,11 @@ final class BspGate {
             "limit",
             limitBytes);
       }
-      bytes += 4L * values.length;
+      bytes += values.length;
       if (step.size() == workers) {
         complete = step;
         steps.remove(key);
-        bytes -= 4L * values.length * workers;
+        bytes -= (long) values.length * workers;
       }
     }
     if (complete != null) {
@@ -127,7 +127,7 @@ final class BspGate {
       MemorySegment values = MemorySegment.ofArray(contribution.values);
       if (sum == null) {
         sum = values;
-        count = contribution.values.length;
+        count = contribution.values.length / 4;
       } else {
         kernels.add(sum, 0, values, 0, count);
       }
@@ -139,12 +139,8 @@ final class BspGate {
       int elements = elements(part, parameters);
       parts.add(new Part(part.parameter(), part.block(), Codec.F32, 4 * elements, part.runs()));
     }
-    byte[] payload = new byte[4 * count];
-    MemorySegment.copy(sum, 0, MemorySegment.ofArray(payload), 0, payload.length);
     var _ =
-        send.apply(
-                new PushCommand(tags, first.operation(), parts, MemorySegment.ofArray(payload)),
-                parameters)
+        send.apply(new PushCommand(tags, first.operation(), parts, sum), parameters)
             .whenComplete(
                 (done, failure) -> {
                   for (Contribution contribution : step.values()) {
@@ -162,7 +158,7 @@ final class BspGate {
     for (Part part : push.parts()) {
       total += elements(part, parameters);
     }
-    float[] values = new float[total];
+    byte[] values = new byte[4 * total];
     MemorySegment target = MemorySegment.ofArray(values);
     long from = 0;
     long to = 0;
@@ -215,7 +211,7 @@ final class BspGate {
         if (!now.leads() || step.getKey().term != now.term()) {
           all.remove();
           for (Contribution contribution : step.getValue().values()) {
-            bytes -= 4L * contribution.values.length;
+            bytes -= contribution.values.length;
             dropped.add(contribution);
           }
         }

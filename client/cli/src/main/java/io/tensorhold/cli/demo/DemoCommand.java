@@ -16,7 +16,7 @@ import io.tensorhold.proto.v1.ReplicaStatus;
 import io.tensorhold.proto.v1.ServerStatus;
 import java.io.IOException;
 import java.io.InputStream;
-import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
@@ -275,8 +275,11 @@ public final class DemoCommand implements Callable<Integer> {
     double loss = new Autoencoder(covariance).loss(encoder, decoder);
     double optimum = Autoencoder.optimum(covariance);
     MessageDigest sha = MessageDigest.getInstance("SHA-256");
-    sha.update(MemorySegment.ofArray(encoder).asByteBuffer());
-    sha.update(MemorySegment.ofArray(decoder).asByteBuffer());
+    for (float[] matrix : List.of(encoder, decoder)) {
+      ByteBuffer bytes = ByteBuffer.allocate(4 * matrix.length);
+      bytes.asFloatBuffer().put(matrix);
+      sha.update(bytes);
+    }
     summary.put(
         "training",
         String.format(
