@@ -153,7 +153,7 @@ final class BspGate {
                 });
   }
 
-  private float[] decode(PushCommand push, Set<ParameterRecord> parameters) {
+  private byte[] decode(PushCommand push, Set<ParameterRecord> parameters) {
     int total = 0;
     for (Part part : push.parts()) {
       total += elements(part, parameters);
