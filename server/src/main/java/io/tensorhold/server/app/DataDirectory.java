@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>
  * LOCK         held while a server runs
- * IDENTITY     format, server id, cluster id, shard count; written once
+ * IDENTITY     format, server id, cluster id, shard count, whether it founded the cluster
  * catalog/ shards/ raft/   see ClusterNode
  * tmp/         native libraries; emptied at each start
  * </pre>
@@ -32,7 +32,7 @@ final class DataDirectory implements AutoCloseable {
   private final FileLock lock;
 
   /** Who the server is, for good. */
-  record Identity(String serverId, String clusterId, int shardCount) {}
+  record Identity(String serverId, String clusterId, int shardCount, boolean founder) {}
 
   private DataDirectory(Path path, FileChannel lockFile, FileLock lock) {
     this.path = path;
@@ -109,7 +109,8 @@ final class DataDirectory implements AutoCloseable {
       return new Identity(
           properties.getProperty("server-id", ""),
           properties.getProperty("cluster-id", ""),
-          Integer.parseInt(properties.getProperty("shards", "0")));
+          Integer.parseInt(properties.getProperty("shards", "0")),
+          Boolean.parseBoolean(properties.getProperty("founder")));
     } catch (IOException | NumberFormatException e) {
       throw new StartFailure("%s can't be read: %s".formatted(file, e.getMessage()));
     }
@@ -119,8 +120,13 @@ final class DataDirectory implements AutoCloseable {
   void identify(Identity identity) {
     Path fresh = path.resolve("IDENTITY.new");
     String text =
-        "format=%d%nserver-id=%s%ncluster-id=%s%nshards=%d%n"
-            .formatted(FORMAT, identity.serverId(), identity.clusterId(), identity.shardCount());
+        "format=%d%nserver-id=%s%ncluster-id=%s%nshards=%d%nfounder=%s%n"
+            .formatted(
+                FORMAT,
+                identity.serverId(),
+                identity.clusterId(),
+                identity.shardCount(),
+                identity.founder());
     try {
       Files.writeString(fresh, text);
       try (FileChannel channel = FileChannel.open(fresh, StandardOpenOption.WRITE)) {

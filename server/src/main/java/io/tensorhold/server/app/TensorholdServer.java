@@ -78,10 +78,12 @@ public final class TensorholdServer implements AutoCloseable {
               .setRaftAddress(raftAddress)
               .build();
       if (founder) {
-        identity = new DataDirectory.Identity(serverId, DataDirectory.newId(), config.shards());
+        identity =
+            new DataDirectory.Identity(serverId, DataDirectory.newId(), config.shards(), true);
       } else if (identity == null) {
         ClusterMap map = join("");
-        identity = new DataDirectory.Identity(serverId, map.getClusterId(), map.getShardCount());
+        identity =
+            new DataDirectory.Identity(serverId, map.getClusterId(), map.getShardCount(), false);
       } else if (!config.joinAddresses().isEmpty()) {
         checkSameCluster(identity);
       }
@@ -100,8 +102,12 @@ public final class TensorholdServer implements AutoCloseable {
                   settings));
       node.start();
       data.identify(identity);
-      if (identity.serverId().equals(serverId) && config.joinAddresses().isEmpty()) {
+      if (node.alone() && identity.founder()) {
         node.found(config.replication());
+      } else if (!node.member() && config.joinAddresses().isEmpty()) {
+        throw new StartFailure(
+            "server %s has no replicas of cluster %s yet: start it with --join HOST:PORT"
+                .formatted(serverId, clusterId));
       }
       node.awaitLoneGroups();
       DiskWatch disk = new DiskWatch(data.path(), reserve.bytes());

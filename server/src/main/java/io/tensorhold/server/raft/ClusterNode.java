@@ -113,12 +113,16 @@ public final class ClusterNode implements AutoCloseable {
     raft.start();
   }
 
-  /** Makes this server the only member of a new cluster's groups. */
+  /**
+   * Makes this server the only member of a new cluster's groups; goes on where an earlier process
+   * was killed while it did so.
+   */
   public void found(int replication) throws IOException {
     raft.found(catalogGroup, me);
     for (ShardView shard : shards) {
       raft.found(shard.group, me);
     }
+    awaitLeading(catalogGroup);
     if (catalogState.map().getClusterId().isEmpty()) {
       CatalogCommand.Builder command = CatalogCommand.newBuilder();
       command
@@ -127,9 +131,18 @@ public final class ClusterNode implements AutoCloseable {
           .setShardCount(shards.size())
           .setReplication(replication)
           .setServer(me);
-      awaitLeading(catalogGroup);
       catalog.append(command.build()).join();
     }
+  }
+
+  /** Whether this server is a member of no catalog, or the only member of its own. */
+  public boolean alone() throws IOException {
+    return !raft.holds(catalogGroup) || raft.members(catalogGroup).equals(List.of(me.getId()));
+  }
+
+  /** Whether this server holds a replica of the catalog. */
+  public boolean member() {
+    return raft.holds(catalogGroup);
   }
 
   /** Waits until this server leads the groups that have no other member. */
