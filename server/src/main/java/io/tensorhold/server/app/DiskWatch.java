@@ -19,20 +19,23 @@ final class DiskWatch implements BooleanSupplier {
   private final LongSupplier free;
   private final long reserve;
   private volatile boolean full;
-  private volatile long checkedAt = System.nanoTime() - CHECK_NANOS;
+  private final long checkNanos;
+  private volatile long checkedAt;
 
   DiskWatch(Path directory, long reserve) {
-    this(() -> directory.toFile().getUsableSpace(), reserve);
+    this(() -> directory.toFile().getUsableSpace(), reserve, CHECK_NANOS);
   }
 
-  DiskWatch(LongSupplier free, long reserve) {
+  DiskWatch(LongSupplier free, long reserve, long checkNanos) {
     this.free = free;
     this.reserve = reserve;
+    this.checkNanos = checkNanos;
+    this.checkedAt = System.nanoTime() - checkNanos;
   }
 
   @Override
   public boolean getAsBoolean() {
-    if (System.nanoTime() - checkedAt >= CHECK_NANOS) {
+    if (System.nanoTime() - checkedAt >= checkNanos) {
       check();
     }
     return full;

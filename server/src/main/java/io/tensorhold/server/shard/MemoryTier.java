@@ -3,10 +3,12 @@ package io.tensorhold.server.shard;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.store.BlockLayout;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
@@ -23,6 +25,7 @@ final class MemoryTier {
   private final LinkedHashMap<BlockKey, Unit> clean = new LinkedHashMap<>(16, 0.75f, true);
   private Map<BlockKey, Unit> dirty = new HashMap<>();
   private @Nullable Map<BlockKey, Unit> flushing;
+  private final Set<BlockKey> goneWhileFlushing = new HashSet<>();
   private long cleanBytes;
   private long dirtyBytes;
   private long flushingBytes;
@@ -33,7 +36,7 @@ final class MemoryTier {
 
   @Nullable Unit get(BlockKey key) {
     Unit unit = dirty.get(key);
-    if (unit == null && flushing != null) {
+    if (unit == null && isFlushing(key)) {
       unit = flushing.get(key);
     }
     return unit != null ? unit : clean.get(key);
@@ -69,7 +72,7 @@ final class MemoryTier {
       }
       return unit;
     }
-    if (flushing != null && flushing.containsKey(key)) {
+    if (isFlushing(key)) {
       Unit copy = flushing.get(key).copy();
       addDirty(key, copy);
       return copy;
@@ -94,8 +97,11 @@ final class MemoryTier {
     addDirty(key, unit);
   }
 
-  /** Forgets a block, unless a flush is writing it: then it stays until the flush has ended. */
+  /** Forgets a block; one that a flush is writing is freed when the flush has ended. */
   void remove(BlockKey key) {
+    if (isFlushing(key)) {
+      goneWhileFlushing.add(key);
+    }
     Unit unit = dirty.remove(key);
     if (unit != null) {
       dirtyBytes -= unit.bytes();
@@ -130,7 +136,7 @@ final class MemoryTier {
     flushingBytes = 0;
     for (Map.Entry<BlockKey, Unit> entry : ended.entrySet()) {
       Unit unit = entry.getValue();
-      if (dirty.containsKey(entry.getKey())) {
+      if (dirty.containsKey(entry.getKey()) || goneWhileFlushing.contains(entry.getKey())) {
         unit.release();
       } else if (written) {
         clean.put(entry.getKey(), unit);
@@ -140,11 +146,12 @@ final class MemoryTier {
         dirtyBytes += unit.bytes();
       }
     }
+    goneWhileFlushing.clear();
     makeRoom(0);
   }
 
   boolean isFlushing(BlockKey key) {
-    return flushing != null && flushing.containsKey(key);
+    return flushing != null && flushing.containsKey(key) && !goneWhileFlushing.contains(key);
   }
 
   void forEachInMemory(java.util.function.BiConsumer<BlockKey, Unit> consumer) {
@@ -152,7 +159,7 @@ final class MemoryTier {
     if (flushing != null) {
       flushing.forEach(
           (key, unit) -> {
-            if (!dirty.containsKey(key)) {
+            if (!dirty.containsKey(key) && isFlushing(key)) {
               consumer.accept(key, unit);
             }
           });
@@ -190,6 +197,7 @@ final class MemoryTier {
 
   void clear() {
     forEachInMemory((key, unit) -> unit.release());
+    goneWhileFlushing.clear();
     clean.clear();
     dirty.clear();
     flushing = null;

@@ -376,7 +376,15 @@ public final class ShardMachine implements AutoCloseable {
       flushedTerm = flush.term();
     } else {
       deletions.addAll(flush.deletions());
-      flush.parameters().forEach(changedParameters::putIfAbsent);
+      flush
+          .parameters()
+          .forEach(
+              (id, bytes) -> {
+                // Not putIfAbsent: a null value is a deletion that came meanwhile.
+                if (!changedParameters.containsKey(id)) {
+                  changedParameters.put(id, bytes);
+                }
+              });
     }
   }
 

@@ -1,0 +1,5 @@
+/** Tests of app. */
+@NullMarked
+package io.tensorhold.server.app;
+
+import org.jspecify.annotations.NullMarked;
