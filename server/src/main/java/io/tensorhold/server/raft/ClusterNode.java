@@ -34,6 +34,9 @@ import org.apache.ratis.statemachine.StateMachine;
 public final class ClusterNode implements AutoCloseable {
   private static final long CATCH_UP_SECONDS = 5;
 
+  /** An eighth of the memory is left for blocks that readers and flushes hold besides the tier. */
+  private static final int HELD_SHARE = 8;
+
   private final String clusterId;
   private final Server me;
   private final RaftNode raft;
@@ -53,7 +56,7 @@ public final class ClusterNode implements AutoCloseable {
   /**
    * The replicas that the data directory holds, not started yet.
    *
-   * @param memoryBudget of all shards together, in bytes; each has an equal share
+   * @param memoryBudget of all shards together, in bytes; each has an equal share of seven eighths
    */
   public ClusterNode(
       String clusterId,
@@ -82,7 +85,7 @@ public final class ClusterNode implements AutoCloseable {
               shard,
               dataDirectory.resolve("shards").resolve("%03d".formatted(shard)),
               rocks,
-              memoryBudget / shardCount,
+              (memoryBudget - memoryBudget / HELD_SHARE) / shardCount,
               settings.flushLogBytes(),
               flusher,
               () -> raft().cutLog(group));
