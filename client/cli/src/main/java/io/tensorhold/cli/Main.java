@@ -54,6 +54,9 @@ public final class Main implements Callable<Integer> {
     if (args.length > 0 && args[0].equals("server")) {
       return ServerMain.run(Arrays.copyOfRange(args, 1, args.length));
     }
+    if (System.getenv("TENSORHOLD_LOG_LEVEL") == null) {
+      System.setProperty("TENSORHOLD_LOG_LEVEL", "WARN");
+    }
     return new CommandLine(new Main())
         .setCaseInsensitiveEnumValuesAllowed(true)
         .setExecutionExceptionHandler(Main::failed)

@@ -2,9 +2,14 @@ package io.tensorhold.server.app;
 
 import java.io.PrintStream;
 import java.util.concurrent.CountDownLatch;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 
 /** The {@code tensorhold server} command. */
 public final class ServerMain {
+  /** Held, because the logging framework forgets levels of loggers that nobody holds. */
+  private static final Logger RATIS_NETTY = Logger.getLogger("org.apache.ratis.thirdparty");
+
   private ServerMain() {}
 
   /** Runs a server until the process is asked to stop; the exit status. */
@@ -13,6 +18,7 @@ public final class ServerMain {
       help(System.out);
       return 0;
     }
+    RATIS_NETTY.setLevel(Level.WARNING);
     TensorholdServer server;
     try {
       ServerConfig config = ConfigSource.read(args, System.getenv());

@@ -3,7 +3,6 @@ package io.tensorhold.server.shard;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.OffHeap;
-import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.store.BlockLayout;
@@ -12,11 +11,9 @@ import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
-import java.util.TreeMap;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
@@ -39,10 +36,8 @@ public final class ShardMachine implements AutoCloseable {
   private final MemoryTier tier;
   private final BlockUpdate update;
   private final Overlay overlay;
-  private final ShardState state = new ShardState();
-  private final Map<Long, ParameterRecord> parameters = new HashMap<>();
-  private final TreeMap<Long, byte @Nullable []> changedParameters =
-      new TreeMap<>(Long::compareUnsigned);
+  private final ShardState state;
+  private final ParameterTable parameters = new ParameterTable();
   private final TreeSet<BlockKey> deletions = new TreeSet<>();
   private long flushedIndex;
   private long flushedTerm;
@@ -65,11 +60,8 @@ public final class ShardMachine implements AutoCloseable {
     this.tier = new MemoryTier(memoryBudget);
     this.update = new BlockUpdate(kernels);
     this.overlay = new Overlay(memoryBudget / 2);
-    byte[] stored = store.state();
-    if (stored != null) {
-      state.read(stored);
-      store.forEachParameter((id, bytes) -> parameters.put(id, ParameterRecord.of(bytes)));
-    }
+    this.state = ShardState.of(store);
+    parameters.read(store);
     flushedIndex = state.index;
     flushedTerm = state.term;
   }
@@ -119,7 +111,7 @@ public final class ShardMachine implements AutoCloseable {
         };
       }
     }
-    if (!fits(push)) {
+    if (!parameters.fits(push)) {
       return Outcome.INVALID;
     }
     long offset = 0;
@@ -139,43 +131,16 @@ public final class ShardMachine implements AutoCloseable {
     return Outcome.APPLIED;
   }
 
-  private boolean fits(PushCommand push) {
-    long offset = 0;
-    for (Part part : push.parts()) {
-      ParameterRecord parameter = parameters.get(part.parameter());
-      if (parameter == null) {
-        return false;
-      }
-      try {
-        PartCheck.check("parameter " + part.parameter(), parameter, push.operation(), part);
-      } catch (Refusal e) {
-        return false;
-      }
-      offset += part.payloadBytes();
-    }
-    return offset == push.payload().byteSize();
-  }
-
   private Outcome register(ParameterRecord parameter) {
     if (state.dropped.contains(parameter.id())) {
       return Outcome.INVALID;
     }
-    if (parameters.putIfAbsent(parameter.id(), parameter) != null) {
-      return Outcome.DUPLICATE;
-    }
-    changedParameters.put(parameter.id(), parameter.toBytes());
-    return Outcome.APPLIED;
+    return parameters.register(parameter) ? Outcome.APPLIED : Outcome.DUPLICATE;
   }
 
   private Outcome drop(long first, long last) {
     state.dropped.add(first, last);
     overlay.removeIf(key -> between(first, key.parameter(), last));
-    List<Long> gone = new ArrayList<>();
-    for (long id : parameters.keySet()) {
-      if (between(first, id, last)) {
-        gone.add(id);
-      }
-    }
     List<BlockKey> inMemory = new ArrayList<>();
     tier.forEachInMemory(
         (key, unit) -> {
@@ -189,10 +154,8 @@ public final class ShardMachine implements AutoCloseable {
       }
       tier.remove(key);
     }
-    for (long id : gone) {
+    for (long id : parameters.drop(id -> between(first, id, last))) {
       store.forEachBlock(id, deletions::add);
-      parameters.remove(id);
-      changedParameters.put(id, null);
     }
     return Outcome.APPLIED;
   }
@@ -238,7 +201,7 @@ public final class ShardMachine implements AutoCloseable {
     }
     unit =
         memory == null
-            ? new Unit(zeros(parameter, key.block()), -1)
+            ? Unit.zeros(parameter, key.block())
             : new Unit(memory, BlockLayout.logIndex(memory));
     tier.addDirty(key, unit);
     return unit;
@@ -261,17 +224,6 @@ public final class ShardMachine implements AutoCloseable {
     return tier.addClean(key, unit) ? unit.hold() : unit;
   }
 
-  static MemorySegment zeros(ParameterRecord parameter, int block) {
-    MemorySegment memory = OffHeap.allocate(parameter.blockBytes(block));
-    BlockLayout.clear(
-        memory,
-        parameter.codec().id(),
-        parameter.elementsIn(block),
-        parameter.weightBytes(block),
-        parameter.stateBytes(block));
-    return memory;
-  }
-
   /**
    * A block for reading; the caller releases it. A block that no push has reached is zeros.
    *
@@ -281,7 +233,7 @@ public final class ShardMachine implements AutoCloseable {
     BlockKey key = new BlockKey(parameter.id(), block);
     Unit pushed = overlay.get(key);
     Unit unit = pushed != null ? pushed.hold() : hold(key, parameter);
-    return unit == null ? new Unit(zeros(parameter, block), -1) : unit;
+    return unit == null ? Unit.zeros(parameter, block) : unit;
   }
 
   /** Whether a push was applied already, in the log or in the overlay of {@code term}. */
@@ -314,7 +266,7 @@ public final class ShardMachine implements AutoCloseable {
         (key, parameter) -> {
           Unit base = hold(key, parameter);
           if (base == null) {
-            return new Unit(zeros(parameter, key.block()), -1);
+            return Unit.zeros(parameter, key.block());
           }
           Unit copy = base.copy();
           base.release();
@@ -360,11 +312,10 @@ public final class ShardMachine implements AutoCloseable {
             tier.beginFlush(),
             new TreeSet<>(deletions),
             state.toBytes(),
-            new TreeMap<>(changedParameters),
+            parameters.takeChanges(),
             state.term,
             state.index);
     deletions.clear();
-    changedParameters.clear();
     return flush;
   }
 
@@ -376,15 +327,7 @@ public final class ShardMachine implements AutoCloseable {
       flushedTerm = flush.term();
     } else {
       deletions.addAll(flush.deletions());
-      flush
-          .parameters()
-          .forEach(
-              (id, bytes) -> {
-                // Not putIfAbsent: a null value is a deletion that came meanwhile.
-                if (!changedParameters.containsKey(id)) {
-                  changedParameters.put(id, bytes);
-                }
-              });
+      parameters.restoreChanges(flush.parameters());
     }
   }
 
@@ -410,12 +353,17 @@ public final class ShardMachine implements AutoCloseable {
 
   /** A number that is equal on replicas whose state is equal. Reads every block. */
   public synchronized long checksum() {
-    return StateChecksum.of(state, parameters, key -> hold(key, parameters.get(key.parameter())));
+    return StateChecksum.of(state, parameters.all(), this::holdKnown);
+  }
+
+  private @Nullable Unit holdKnown(BlockKey key) {
+    ParameterRecord parameter = parameters.get(key.parameter());
+    return parameter == null ? null : hold(key, parameter);
   }
 
   /** Figures of the parameters that the filter takes: blocks and bytes in memory and in all. */
   public synchronized ShardFigures figures(java.util.function.LongPredicate filter) {
-    return ShardFigures.of(parameters.values(), filter, tier, store);
+    return ShardFigures.of(parameters.all(), filter, tier, store);
   }
 
   /** Bytes of blocks in memory, clean and dirty, overlay included. */
@@ -430,12 +378,7 @@ public final class ShardMachine implements AutoCloseable {
 
   /** Index up to which a store holds a shard's state, without loading it; −1 if it holds none. */
   public static long flushedIndexOf(ShardStore store) {
-    byte[] stored = store.state();
-    ShardState state = new ShardState();
-    if (stored != null) {
-      state.read(stored);
-    }
-    return state.index;
+    return ShardState.of(store).index;
   }
 
   /** Which shard this is. */

@@ -1,5 +1,6 @@
 package io.tensorhold.server.shard;
 
+import io.tensorhold.server.store.ShardStore;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.DataInputStream;
@@ -22,6 +23,16 @@ final class ShardState {
   long pushes;
   final DroppedParameters dropped = new DroppedParameters();
   final Sessions sessions = new Sessions();
+
+  /** The state that a store holds; as new if it holds none. */
+  static ShardState of(ShardStore store) {
+    ShardState state = new ShardState();
+    byte[] stored = store.state();
+    if (stored != null) {
+      state.read(stored);
+    }
+    return state;
+  }
 
   byte[] toBytes() {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();

@@ -6,7 +6,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
-import java.util.Map;
+import java.util.Collection;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -20,12 +20,12 @@ final class StateChecksum {
 
   static long of(
       ShardState state,
-      Map<Long, ParameterRecord> parameters,
+      Collection<ParameterRecord> parameters,
       Function<BlockKey, @Nullable Unit> blocks) {
     MessageDigest digest = sha256();
     digest.update(state.toBytes());
     long sum = first(digest);
-    for (ParameterRecord parameter : parameters.values()) {
+    for (ParameterRecord parameter : parameters) {
       digest.update(parameter.toBytes());
       sum += first(digest);
       for (int block = 0; block < parameter.blocks(); block++) {

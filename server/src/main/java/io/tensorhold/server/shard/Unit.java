@@ -1,6 +1,7 @@
 package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.OffHeap;
+import io.tensorhold.server.store.BlockLayout;
 import java.lang.foreign.MemorySegment;
 import java.util.concurrent.atomic.AtomicInteger;
 
@@ -23,6 +24,18 @@ public final class Unit {
   Unit(MemorySegment memory, long floor) {
     this.memory = memory;
     this.floor = floor;
+  }
+
+  /** A block that no push has reached. */
+  static Unit zeros(ParameterRecord parameter, int block) {
+    MemorySegment memory = OffHeap.allocate(parameter.blockBytes(block));
+    BlockLayout.clear(
+        memory,
+        parameter.codec().id(),
+        parameter.elementsIn(block),
+        parameter.weightBytes(block),
+        parameter.stateBytes(block));
+    return new Unit(memory, -1);
   }
 
   /** The bytes of the block. */
