@@ -179,7 +179,10 @@ class CrashTest {
           && map.getShardsList().stream()
               .allMatch(s -> s.getReplicasCount() == 3 && !s.getLeader().isEmpty())
           && client.status(false).values().stream()
-              .allMatch(s -> s.getReplicasCount() == map.getShardCount());
+                  .flatMap(s -> s.getReplicasList().stream())
+                  .filter(r -> r.getMembersCount() == 3)
+                  .count()
+              == 3L * map.getShardCount();
     } catch (TensorholdException e) {
       return false;
     }

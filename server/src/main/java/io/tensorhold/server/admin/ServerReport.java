@@ -62,7 +62,8 @@ public final class ServerReport {
           ReplicaStatus.newBuilder()
               .setShard(shard)
               .setRole(leadership.role())
-              .setTerm(leadership.term());
+              .setTerm(leadership.term())
+              .addAllMembers(node.shard(shard).members());
       try {
         ShardMachine machine = node.shard(shard).machine();
         memory += machine.memoryBytes();

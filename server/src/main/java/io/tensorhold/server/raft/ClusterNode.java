@@ -305,6 +305,15 @@ public final class ClusterNode implements AutoCloseable {
     }
 
     @Override
+    public List<String> members() {
+      try {
+        return raft.holds(group) ? raft.members(group) : List.of();
+      } catch (IOException e) {
+        return List.of();
+      }
+    }
+
+    @Override
     public ShardMachine machine() {
       ShardMachine now = machine.machine();
       if (now == null) {

@@ -6,6 +6,7 @@ import io.tensorhold.server.base.Refusal;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicLong;
@@ -26,6 +27,7 @@ import org.apache.ratis.protocol.SnapshotManagementRequest;
 import org.apache.ratis.protocol.TransferLeadershipRequest;
 import org.apache.ratis.protocol.exceptions.NotLeaderException;
 import org.apache.ratis.server.DivisionInfo;
+import org.apache.ratis.server.RaftConfiguration;
 import org.apache.ratis.server.RaftServer;
 import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.StateMachine;
@@ -122,11 +124,12 @@ final class RaftNode implements AutoCloseable {
                 client, self, group, calls.incrementAndGet(), peers, List.of())));
   }
 
+  /** Who votes: the former members as long as a change to new ones is under way. */
   List<String> members(RaftGroupId group) throws IOException {
-    return server.getDivision(group).getGroup().getPeers().stream()
-        .map(peer -> peer.getId().toString())
-        .sorted()
-        .toList();
+    RaftConfiguration configuration = server.getDivision(group).getRaftConf();
+    Collection<RaftPeer> former = configuration.getPreviousPeers();
+    Collection<RaftPeer> voters = former.isEmpty() ? configuration.getCurrentPeers() : former;
+    return voters.stream().map(peer -> peer.getId().toString()).sorted().toList();
   }
 
   void transfer(RaftGroupId group, String target) throws IOException {

@@ -1,6 +1,7 @@
 package io.tensorhold.server.raft;
 
 import io.tensorhold.server.shard.ShardMachine;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 
 /** The replicated log of one shard, and this server's replica of its state. */
@@ -20,6 +21,9 @@ public interface ShardLog {
 
   /** Ends once this server is sure to lead and has applied what was acknowledged before. */
   CompletableFuture<Void> fence();
+
+  /** Ids of the servers that vote on the log, as this replica knows them; empty without one. */
+  List<String> members();
 
   /** Who leads, as far as this server has heard. */
   Leadership leadership();

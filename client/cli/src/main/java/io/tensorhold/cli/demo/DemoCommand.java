@@ -128,9 +128,8 @@ public final class DemoCommand implements Callable<Integer> {
           && status.values().stream()
               .allMatch(
                   s ->
-                      s.getReplicasCount() == map.getShardCount()
-                          && s.getReplicasList().stream()
-                              .noneMatch(r -> r.getRole().equals("starting")));
+                      s.getReplicasList().stream().filter(r -> r.getMembersCount() == 3).count()
+                          == map.getShardCount());
     } catch (TensorholdException e) {
       return false;
     }
