@@ -160,9 +160,11 @@ final class BlockPuller {
             .channel(address)
             .newCall(
                 BlocksMethods.PULL,
-                CallOptions.DEFAULT.withDeadlineAfter(
-                    Math.max(1, 10 * cluster.options().deadline().toNanos()),
-                    TimeUnit.NANOSECONDS));
+                CallOptions.DEFAULT
+                    .withExecutor(Runnable::run) // one hop less for every megabyte
+                    .withDeadlineAfter(
+                        Math.max(1, 10 * cluster.options().deadline().toNanos()),
+                        TimeUnit.NANOSECONDS));
     ClientCalls.asyncServerStreamingCall(
         call,
         request,
