@@ -118,7 +118,7 @@ public final class ClusterNode implements AutoCloseable {
 
   /**
    * Makes this server the only member of a new cluster's groups; goes on where an earlier process
-   * was killed while it did so.
+   * was killed while it did so. A lone server whose address has changed says so.
    */
   public void found(int replication) throws IOException {
     raft.found(catalogGroup, me);
@@ -135,6 +135,8 @@ public final class ClusterNode implements AutoCloseable {
           .setReplication(replication)
           .setServer(me);
       catalog.append(command.build()).join();
+    } else if (!catalogState.map().getServersList().contains(me)) {
+      catalog.append(CatalogCommand.newBuilder().setJoin(me).build()).join();
     }
   }
 
