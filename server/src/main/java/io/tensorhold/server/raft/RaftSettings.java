@@ -77,7 +77,7 @@ public record RaftSettings(
     RaftServerConfigKeys.Log.setSegmentCacheNumMax(p, 1);
     RaftServerConfigKeys.Log.setSegmentCacheSizeMax(p, entry);
     RaftServerConfigKeys.Log.setQueueByteLimit(p, SizeInBytes.valueOf("64MB"));
-    RaftServerConfigKeys.Log.setPurgeUptoSnapshotIndex(p, true);
+    RaftServerConfigKeys.Log.setPurgeUptoSnapshotIndex(p, false);
     RaftServerConfigKeys.Log.setPurgePreservationLogNum(p, keepEntries);
     RaftServerConfigKeys.Log.setPurgeGap(p, 64);
     RaftServerConfigKeys.Log.setAppendEntriesComposeEnabled(p, false);
