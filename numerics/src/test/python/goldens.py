@@ -11,61 +11,9 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType, quants
 
-STEPS = 6
-ELEMENTS = 24
-
-CASES = [
-    ("sgd", {}),
-    ("sgd", {"lr": 0.1, "weight_decay": 0.01}),
-    ("sgd", {"lr": 0.1, "momentum": 0.9}),
-    ("sgd", {"lr": 0.05, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.02}),
-    ("sgd", {"lr": 0.05, "momentum": 0.8, "nesterov": 1, "weight_decay": 0.02}),
-    ("adam", {}),
-    ("adam", {"lr": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weight_decay": 0.1}),
-    ("adam", {"lr": 0.01, "beta1": 0.4, "beta2": 0.5}),
-    ("adam", {"lr": 0.01, "beta1": 0}),
-    ("adamw", {}),
-    ("adamw", {"lr": 0.02, "beta1": 0.85, "beta2": 0.98, "eps": 1e-7, "weight_decay": 0.3}),
-]
-
-
 def bits(values: np.ndarray) -> str:
     """The f32 values as hexadecimal bit patterns, one word each."""
     return " ".join(f"{v:08x}" for v in np.ascontiguousarray(values, "<f4").view("<u4"))
-
-
-def optimizer(kind: str, hyper: dict[str, float], w: torch.Tensor) -> torch.optim.Optimizer:
-    kw = dict(hyper)
-    if kind == "sgd":
-        kw["nesterov"] = bool(kw.get("nesterov", 0))
-        return torch.optim.SGD([w], foreach=False, fused=False, **kw)
-    if "beta1" in kw or "beta2" in kw:
-        kw["betas"] = (kw.pop("beta1", 0.9), kw.pop("beta2", 0.999))
-    kind_class = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
-    return kind_class([w], foreach=False, fused=False, **kw)
-
-
-def optimizers() -> str:
-    rng = np.random.default_rng(7)
-    start = rng.normal(0, 1, ELEMENTS).astype(np.float32)
-    grads = rng.normal(0, 1, (STEPS, ELEMENTS)).astype(np.float32)
-    grads *= np.float32(10) ** rng.integers(-4, 3, ELEMENTS).astype(np.float32)
-    grads[:, 0] = 0
-    lines = ["start " + bits(start)] + ["grad " + bits(g) for g in grads]
-    for kind, hyper in CASES:
-        lines.append(" ".join(["case", kind, *(f"{k}={v}" for k, v in hyper.items())]))
-        w = torch.tensor(start, requires_grad=True)
-        opt = optimizer(kind, hyper, w)
-        for g in grads:
-            w.grad = torch.tensor(g)
-            opt.step()
-            lines.append("w " + bits(w.detach().numpy()))
-        names = ("momentum_buffer",) if kind == "sgd" else ("exp_avg", "exp_avg_sq")
-        for name in names:
-            slot = opt.state[w].get(name)
-            if slot is not None:
-                lines.append("slot " + bits(slot.numpy()))
-    return "\n".join(lines) + "\n"
 
 
 def groups() -> list[np.ndarray]:
@@ -112,7 +60,6 @@ def bf16() -> str:
 
 def main() -> None:
     folder = pathlib.Path(sys.argv[1])
-    (folder / "optimizers.txt").write_text(optimizers())
     (folder / "q8_0.txt").write_text(q8_0())
     (folder / "bf16.txt").write_text(bf16())
 

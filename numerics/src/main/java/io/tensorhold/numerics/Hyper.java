@@ -6,7 +6,9 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Objects;
 
-/** The checks that optimizers share: of the hyper-parameters given, and of a step's operands. */
+/**
+ * The checks that optimizers and schedules share: of hyper-parameters, and of a step's operands.
+ */
 final class Hyper {
   /** Above every sensible value, and far from overflow in f32. */
   static final double LARGEST = 1e9;
@@ -48,6 +50,33 @@ final class Hyper {
     return value;
   }
 
+  /** The value given, or the default, above 0. */
+  double positive(String name, double byDefault) {
+    double value = value(name, byDefault);
+    if (!((float) value > 0 && value <= LARGEST)) {
+      throw refused(name, value, "above 0, to 1e9");
+    }
+    return value;
+  }
+
+  /** The value given, or the default, from 0 to 1. */
+  double share(String name, double byDefault) {
+    double value = value(name, byDefault);
+    if (!(value >= 0 && value <= 1)) {
+      throw refused(name, value, "0 to 1");
+    }
+    return value;
+  }
+
+  /** The whole number given, or the default. */
+  long whole(String name, long byDefault, long least, long most) {
+    double value = value(name, (double) byDefault);
+    if (!(value >= least && value <= most && value == Math.rint(value))) {
+      throw refused(name, value, "whole numbers from %d to %d".formatted(least, most));
+    }
+    return (long) value;
+  }
+
   /** The flag given, 0 or 1, or false. */
   boolean flag(String name) {
     double value = value(name, 0);
@@ -64,8 +93,18 @@ final class Hyper {
     return value;
   }
 
-  /** Everything asked for above; refuses a name that was given and not asked for. */
+  /** The strength of an L1 penalty, which most optimizers take. */
+  float l1() {
+    return complete.getOrDefault("l1", 0.0).floatValue();
+  }
+
+  /** Everything asked for above. */
   Map<String, Double> complete() {
+    return Collections.unmodifiableMap(complete);
+  }
+
+  /** Refuses a name that was given and not asked for. */
+  void refuseUnknown() {
     for (String name : given.keySet()) {
       if (!complete.containsKey(name)) {
         throw new IllegalArgumentException(
@@ -73,19 +112,12 @@ final class Hyper {
                 .formatted(kind, name, String.join(", ", complete.keySet())));
       }
     }
-    return Collections.unmodifiableMap(complete);
   }
 
   private IllegalArgumentException refused(String name, double value, String allowed) {
     return new IllegalArgumentException(
         "hyper-parameter %s of %s is out of range: value=%s allowed=%s"
             .formatted(name, kind, value, allowed));
-  }
-
-  static void checkStep(long step) {
-    if (step < 1) {
-      throw new IllegalArgumentException("step out of range: value=" + step + " limit>=1");
-    }
   }
 
   static void checkOperand(MemorySegment f32, long offset, int n) {

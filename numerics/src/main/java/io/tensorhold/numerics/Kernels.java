@@ -60,48 +60,6 @@ public interface Kernels {
   /** x = x · factor. */
   void scale(MemorySegment f32, long off, float factor, int n);
 
-  /**
-   * One step of gradient descent; the momentum buffer {@code m} is neither read nor written when
-   * {@code f.momentum() == 0}.
-   *
-   * <pre>
-   * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
-   * if momentum ≠ 0:
-   *   m = d          if first, else (momentum · m) + (gain · d)
-   *   d = m          or, if nesterov:         d + momentum · m
-   * w = w − lr · d
-   * </pre>
-   */
-  void sgd(
-      Sgd.Factors f,
-      MemorySegment w,
-      long wOff,
-      MemorySegment g,
-      long gOff,
-      MemorySegment m,
-      long mOff,
-      int n);
-
-  /**
-   * One step of Adam with the moments {@code m} and {@code v}.
-   *
-   * <pre>
-   * w = w · keep                              if keep ≠ 1 (decoupled decay)
-   * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
-   * m = m + gain1 · (d − m)                   or, if gain1 ≥ 0.5:  d − (d − m) · (1 − gain1)
-   * v = (beta2 · v) + ((gain2 · d) · d)
-   * w = w − (stepSize · m) / (√v / root2 + eps)
-   * </pre>
-   */
-  void adam(
-      Adam.Factors f,
-      MemorySegment w,
-      long wOff,
-      MemorySegment g,
-      long gOff,
-      MemorySegment m,
-      long mOff,
-      MemorySegment v,
-      long vOff,
-      int n);
+  /** The loops of optimizers, of the same kind as these. */
+  OptimizerKernels optimizers();
 }

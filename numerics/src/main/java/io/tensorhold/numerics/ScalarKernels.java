@@ -164,60 +164,8 @@ final class ScalarKernels implements Kernels {
   }
 
   @Override
-  public void sgd(
-      Sgd.Factors f,
-      MemorySegment w,
-      long wOff,
-      MemorySegment g,
-      long gOff,
-      MemorySegment m,
-      long mOff,
-      int n) {
-    for (int i = 0; i < n; i++) {
-      float weight = read(w, wOff + 4L * i);
-      float d = read(g, gOff + 4L * i);
-      if (f.weightDecay() != 0) {
-        d = d + f.weightDecay() * weight;
-      }
-      if (f.momentum() != 0) {
-        float buffer = d;
-        if (!f.first()) {
-          buffer = f.momentum() * read(m, mOff + 4L * i) + f.gain() * d;
-        }
-        write(m, mOff + 4L * i, buffer);
-        d = f.nesterov() ? d + f.momentum() * buffer : buffer;
-      }
-      write(w, wOff + 4L * i, weight - f.lr() * d);
-    }
-  }
-
-  @Override
-  public void adam(
-      Adam.Factors f,
-      MemorySegment w,
-      long wOff,
-      MemorySegment g,
-      long gOff,
-      MemorySegment m,
-      long mOff,
-      MemorySegment v,
-      long vOff,
-      int n) {
-    for (int i = 0; i < n; i++) {
-      float weight = read(w, wOff + 4L * i) * f.keep();
-      float d = read(g, gOff + 4L * i);
-      if (f.weightDecay() != 0) {
-        d = d + f.weightDecay() * weight;
-      }
-      float mean = read(m, mOff + 4L * i);
-      mean = f.gain1() < 0.5f ? mean + f.gain1() * (d - mean) : d - (d - mean) * (1f - f.gain1());
-      float square = f.beta2() * read(v, vOff + 4L * i) + f.gain2() * d * d;
-      // The root of a double, rounded to f32, is the correctly rounded root of the f32.
-      float root = (float) Math.sqrt(square);
-      write(m, mOff + 4L * i, mean);
-      write(v, vOff + 4L * i, square);
-      write(w, wOff + 4L * i, weight - f.stepSize() * mean / (root / f.root2() + f.eps()));
-    }
+  public OptimizerKernels optimizers() {
+    return ScalarOptimizers.INSTANCE;
   }
 
   private static float read(MemorySegment f32, long offset) {

@@ -28,6 +28,7 @@ final class VectorKernels implements Kernels {
   private static final VectorSpecies<Short> S =
       VectorSpecies.of(short.class, VectorShape.forBitSize(Math.max(64, F.vectorBitSize() / 2)));
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
+  private static final OptimizerKernels OPTIMIZERS = new VectorOptimizers();
   private static final ScalarKernels TAIL = ScalarKernels.INSTANCE;
 
   /** The only NaN that arithmetic stores, as Float.floatToIntBits gives it. */
@@ -202,68 +203,8 @@ final class VectorKernels implements Kernels {
   }
 
   @Override
-  public void sgd(
-      Sgd.Factors f,
-      MemorySegment w,
-      long wOff,
-      MemorySegment g,
-      long gOff,
-      MemorySegment m,
-      long mOff,
-      int n) {
-    int bound = F.loopBound(n);
-    for (int i = 0; i < bound; i += LANES) {
-      long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
-      if (f.weightDecay() != 0) {
-        d = d.add(weight.mul(f.weightDecay()));
-      }
-      if (f.momentum() != 0) {
-        FloatVector buffer = d;
-        if (!f.first()) {
-          buffer = read(m, mOff + at).mul(f.momentum()).add(d.mul(f.gain()));
-        }
-        write(m, mOff + at, buffer);
-        d = f.nesterov() ? d.add(buffer.mul(f.momentum())) : buffer;
-      }
-      write(w, wOff + at, weight.sub(d.mul(f.lr())));
-    }
-    long done = 4L * bound;
-    TAIL.sgd(f, w, wOff + done, g, gOff + done, m, mOff + done, n - bound);
-  }
-
-  @Override
-  public void adam(
-      Adam.Factors f,
-      MemorySegment w,
-      long wOff,
-      MemorySegment g,
-      long gOff,
-      MemorySegment m,
-      long mOff,
-      MemorySegment v,
-      long vOff,
-      int n) {
-    int bound = F.loopBound(n);
-    for (int i = 0; i < bound; i += LANES) {
-      long at = 4L * i;
-      FloatVector weight = read(w, wOff + at).mul(f.keep());
-      FloatVector d = read(g, gOff + at);
-      if (f.weightDecay() != 0) {
-        d = d.add(weight.mul(f.weightDecay()));
-      }
-      FloatVector mean = read(m, mOff + at);
-      FloatVector change = d.sub(mean);
-      mean = f.gain1() < 0.5f ? mean.add(change.mul(f.gain1())) : d.sub(change.mul(1f - f.gain1()));
-      FloatVector square = read(v, vOff + at).mul(f.beta2()).add(d.mul(f.gain2()).mul(d));
-      FloatVector root = square.lanewise(VectorOperators.SQRT);
-      write(m, mOff + at, mean);
-      write(v, vOff + at, square);
-      write(w, wOff + at, weight.sub(mean.mul(f.stepSize()).div(root.div(f.root2()).add(f.eps()))));
-    }
-    long done = 4L * bound;
-    TAIL.adam(f, w, wOff + done, g, gOff + done, m, mOff + done, v, vOff + done, n - bound);
+  public OptimizerKernels optimizers() {
+    return OPTIMIZERS;
   }
 
   private static FloatVector read(MemorySegment f32, long offset) {

@@ -126,7 +126,21 @@ class KernelsTest {
         Optimizer.of("sgd", Map.of("momentum", 0.9, "nesterov", 1.0, "weight_decay", 0.3)),
         Optimizer.of("adam", Map.of()),
         Optimizer.of("adam", Map.of("beta1", 0.3, "weight_decay", 0.1)),
-        Optimizer.of("adamw", Map.of("lr", 0.01)));
+        Optimizer.of("adamw", Map.of("lr", 0.01)),
+        Optimizer.of("adam", Map.of("amsgrad", 1.0)),
+        Optimizer.of("adagrad", Map.of("weight_decay", 0.1)),
+        Optimizer.of("adagrad_row", Map.of("row", 8.0)),
+        Optimizer.of("adagrad_row", Map.of("row", 33.0)),
+        Optimizer.of("rmsprop", Map.of("weight_decay", 0.1)),
+        Optimizer.of("rmsprop", Map.of("momentum", 0.9)),
+        Optimizer.of("rmsprop", Map.of("momentum", 0.9, "centered", 1.0)),
+        Optimizer.of("adadelta", Map.of("weight_decay", 0.1)),
+        Optimizer.of("ftrl", Map.of("l1", 0.5, "l2", 0.1)),
+        Optimizer.of("ftrl", Map.of("beta", 0.0)),
+        Optimizer.of("lion", Map.of("weight_decay", 0.1)),
+        Optimizer.of("lamb", Map.of()),
+        Optimizer.of("average", Map.of("weight", 0.3)),
+        Optimizer.of("average", Map.of("weight", 0.7)));
   }
 
   @ParameterizedTest
@@ -134,9 +148,9 @@ class KernelsTest {
   void optimizerStepsAreBitEqual(Optimizer optimizer) {
     atEveryLength(
         n -> {
-          // weights and two slots, one after the other
+          // weights and three slots, one after the other
           MemorySegment state =
-              n % 2 == 0 ? Memory.hard(random, 3 * n) : Memory.gaussian(random, 3 * n, 1);
+              n % 2 == 0 ? Memory.hard(random, 4 * n) : Memory.gaussian(random, 4 * n, 1);
           MemorySegment g = Memory.hard(random, n);
           for (int shift = 0; shift < 4; shift++) {
             for (long step : new long[] {1, 2, 1000}) {
