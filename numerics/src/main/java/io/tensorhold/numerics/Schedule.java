@@ -58,7 +58,8 @@ public final class Schedule {
       case "step" -> {
         double gamma = values.share("gamma", 0.1);
         long size = values.whole("size", 0, 1, LONGEST);
-        yield new Schedule(kind, values, e -> StrictMath.pow(gamma, (double) Math.floorDiv(e, size)));
+        yield new Schedule(
+            kind, values, e -> StrictMath.pow(gamma, (double) Math.floorDiv(e, size)));
       }
       case "cosine" -> {
         long period = values.whole("period", 0, 1, LONGEST);

@@ -141,8 +141,11 @@ class OptimizerKernelsTest {
     float[] grown = once.clone();
     grown[0] = 40;
     float[] twice = there(true, 6, grown);
+    float smallest = 40 * 0x1p-15f;
     for (int i = 1; i < once.length; i++) {
-      assertThat(twice[i]).isEqualTo(once[i]);
+      if (Math.abs(once[i]) > smallest) {
+        assertThat(twice[i]).isEqualTo(once[i]);
+      }
     }
   }
 
@@ -152,14 +155,16 @@ class OptimizerKernelsTest {
     x[0] = 1;
     x[1] = 1e-12f;
     assertThat(there(false, 1, x)[1]).as("a second moment stays above 0").isGreaterThan(0);
+    // The largest, 1, has code 126: the smallest is 125 codes, 15 octaves and 5 eighths, below.
+    float smallest = 0x1p-16f * (1 + 3 / 8f);
     int kept = 0;
     for (int seed = 0; seed < 1000; seed++) {
-      x[1] = -0x1p-17f;
+      x[1] = -smallest / 2;
       float value = there(true, seed, x)[1];
-      assertThat(value).isIn(0f, -0.0f, -1.125f * 0x1p-15f * 0.5f, -0x1p-15f, -0x1p-16f * 1.125f);
+      assertThat(value).isIn(0f, -smallest);
       kept += value == 0 ? 0 : 1;
     }
-    assertThat(kept).as("a mean is right in the mean").isBetween(300, 600);
+    assertThat(kept).as("a mean is right in the mean").isBetween(420, 580);
   }
 
   @Test

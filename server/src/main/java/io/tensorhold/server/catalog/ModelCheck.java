@@ -3,7 +3,6 @@ package io.tensorhold.server.catalog;
 import io.tensorhold.numerics.Blocks;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
-import io.tensorhold.numerics.Optimizer;
 import io.tensorhold.numerics.Shape;
 import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.Durability;
@@ -52,7 +51,7 @@ public final class ModelCheck {
             "parameter",
             parameter.getName());
       }
-      complete.addParameters(complete(parameter));
+      complete.addParameters(complete(parameter, spec.getOptimizer()));
     }
     return complete.build();
   }
@@ -77,20 +76,8 @@ public final class ModelCheck {
   }
 
   private static void completeTraining(ModelSpec spec, ModelSpec.Builder complete) {
-    OptimizerSpec optimizer = spec.getOptimizer();
-    if (!optimizer.getKind().isEmpty()) {
-      try {
-        Optimizer rule = Optimizer.of(optimizer.getKind(), optimizer.getHyperMap());
-        complete.getOptimizerBuilder().putAllHyper(rule.hyper());
-      } catch (IllegalArgumentException e) {
-        throw new Refusal(
-            Reason.OPTIMIZER_INVALID, String.valueOf(e.getMessage()), "value", optimizer.getKind());
-      }
-    } else if (optimizer.getHyperCount() > 0) {
-      throw new Refusal(
-          Reason.OPTIMIZER_INVALID,
-          "hyper-parameters without an optimizer: value=%s; name its kind: sgd, adam or adamw"
-              .formatted(optimizer.getHyperMap().keySet()));
+    if (spec.hasOptimizer()) {
+      complete.setOptimizer(OptimizerCheck.complete(spec.getOptimizer()));
     }
     if (spec.getDurability() == Durability.UNRECOGNIZED
         || spec.getConsistency() == Consistency.UNRECOGNIZED) {
@@ -127,7 +114,7 @@ public final class ModelCheck {
     }
   }
 
-  private static ParameterSpec complete(ParameterSpec spec) {
+  private static ParameterSpec complete(ParameterSpec spec, OptimizerSpec shared) {
     String name = spec.getName();
     checkName("parameter", name);
     DType dtype;
@@ -177,7 +164,10 @@ public final class ModelCheck {
           "value",
           spec.getDimsList());
     }
-    return spec.toBuilder().setCodecValue(codec.id()).setBlockElements(blockElements).build();
+    ParameterSpec.Builder complete =
+        spec.toBuilder().setCodecValue(codec.id()).setBlockElements(blockElements);
+    OptimizerCheck.completeParameter(complete, shared);
+    return complete.build();
   }
 
   private static Codec codec(ParameterSpec spec, DType dtype) {

@@ -138,6 +138,10 @@ final class BlockRequests {
             operation,
             parts,
             payload);
+    for (int i = 0; i < parts.size(); i++) {
+      long id = parts.get(i).parameter();
+      PartCheck.checkFactors(view.name(id), view.record(id), command, i);
+    }
     return new CheckedPush(view, command, parameters);
   }
 

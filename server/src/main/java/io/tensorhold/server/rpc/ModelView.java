@@ -2,11 +2,13 @@ package io.tensorhold.server.rpc;
 
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.UpdateRule;
 import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ParameterSpec;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.catalog.ModelSizes;
+import io.tensorhold.server.catalog.OptimizerCheck;
 import io.tensorhold.server.shard.ParameterRecord;
 import java.util.HashMap;
 import java.util.Map;
@@ -16,10 +18,10 @@ record ModelView(Model model, Map<Long, ParameterRecord> records, Map<Long, Stri
   static ModelView of(Model model) {
     Map<Long, ParameterRecord> records = new HashMap<>();
     Map<Long, String> names = new HashMap<>();
-    var optimizer = model.getSpec().getOptimizer();
+    UpdateRule shared = OptimizerCheck.rule(model.getSpec().getOptimizer());
     for (ParameterSpec spec : model.getSpec().getParametersList()) {
       Codec codec = Codec.ofId(spec.getCodecValue());
-      boolean trained = codec.computable();
+      UpdateRule own = spec.hasOptimizer() ? OptimizerCheck.rule(spec.getOptimizer()) : shared;
       records.put(
           spec.getId(),
           new ParameterRecord(
@@ -28,8 +30,7 @@ record ModelView(Model model, Map<Long, ParameterRecord> records, Map<Long, Stri
               codec,
               ModelSizes.elements(spec),
               spec.getBlockElements(),
-              trained ? optimizer.getKind() : "",
-              trained ? optimizer.getHyperMap() : Map.of()));
+              codec.computable() ? own : null));
       names.put(spec.getId(), spec.getName());
     }
     return new ModelView(model, records, names);

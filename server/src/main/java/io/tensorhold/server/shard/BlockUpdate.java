@@ -1,8 +1,11 @@
 package io.tensorhold.server.shard;
 
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.Hash;
 import io.tensorhold.numerics.Kernels;
-import io.tensorhold.numerics.Optimizer;
+import io.tensorhold.numerics.Norms;
+import io.tensorhold.numerics.UpdateRule;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
@@ -13,7 +16,8 @@ import java.lang.foreign.MemorySegment;
  * The arithmetic of one push on one block: decode, operate, encode, in a fixed order.
  *
  * <p>Only the elements that the push names are touched, in runs. A q8_0 block is worked on in whole
- * groups of 32: the neighbours of a touched element share its scale.
+ * groups of 32: the neighbours of a touched element share its scale. Encoded optimizer state is
+ * worked on in its whole groups likewise.
  */
 final class BlockUpdate implements AutoCloseable {
   private static final int GROUP = 32;
@@ -21,52 +25,127 @@ final class BlockUpdate implements AutoCloseable {
   private final Kernels kernels;
   private MemorySegment weightScratch = OffHeap.allocate(0);
   private MemorySegment payloadScratch = OffHeap.allocate(0);
+  private MemorySegment stateScratch = OffHeap.allocate(0);
 
   BlockUpdate(Kernels kernels) {
     this.kernels = kernels;
   }
 
-  /** Updates a block from a part whose payload starts at {@code offset}; both were checked. */
+  /** A push's part on its block; {@code command} is that of a gradient's step. */
+  private record Work(
+      MemorySegment block,
+      ParameterRecord parameter,
+      Operation operation,
+      int elements,
+      UpdateRule.Command command) {}
+
+  /**
+   * Updates a block from part {@code i} of a push, whose payload starts at {@code offset}; both
+   * were checked.
+   *
+   * @param index of the log entry; it decides how stochastic rounding falls
+   */
   void apply(
       MemorySegment block,
       ParameterRecord parameter,
-      Operation op,
-      Part part,
-      MemorySegment payload,
-      long offset) {
+      PushCommand push,
+      int i,
+      long offset,
+      long index) {
     int elements = BlockLayout.elements(block);
+    Part part = push.parts().get(i);
+    Operation op = push.operation();
     if (op == Operation.ASSIGN && part.codec() == parameter.codec()) {
-      assign(block, parameter, part, payload, offset, elements);
+      assign(block, parameter, part, push.payload(), offset, elements);
       return;
     }
-    int count = (int) part.elements(elements);
-    MemorySegment values = payload;
-    long valuesOffset = offset;
-    if (part.codec() != Codec.F32) {
-      payloadScratch = grow(payloadScratch, 4L * count);
-      part.codec().decode(kernels, payload, offset, payloadScratch, 0, count);
-      values = payloadScratch;
-      valuesOffset = 0;
+    MemorySegment values = push.payload();
+    long at = offset;
+    boolean prepared =
+        op == Operation.GRADIENT && parameter.rule().preparesGradient(push.gradientScale());
+    if (part.codec() != Codec.F32 || prepared) {
+      values = decode(parameter, part, op, values, offset, (int) part.elements(elements));
+      at = 0;
     }
-    long step = BlockLayout.step(block);
-    Optimizer rule = null;
+    Work work = new Work(block, parameter, op, elements, command(block, push, i, index));
     if (op == Operation.GRADIENT) {
-      rule = parameter.rule();
-      step++;
-      BlockLayout.setStep(block, step);
+      BlockLayout.setStep(block, work.command.number());
     }
     if (part.runs().length == 0) {
-      run(block, parameter.codec(), op, rule, step, 0, elements, elements, values, valuesOffset);
+      run(work, 0, elements, values, at);
       return;
     }
     int first = 0;
-    for (int i = 0; i < part.runs().length; i += 2) {
-      first += part.runs()[i];
-      int length = part.runs()[i + 1];
-      run(block, parameter.codec(), op, rule, step, first, length, elements, values, valuesOffset);
+    for (int run = 0; run < part.runs().length; run += 2) {
+      first += part.runs()[run];
+      int length = part.runs()[run + 1];
+      run(work, first, length, values, at);
       first += length;
-      valuesOffset += 4L * length;
+      at += 4L * length;
     }
+  }
+
+  private static UpdateRule.Command command(
+      MemorySegment block, PushCommand push, int i, long index) {
+    Part part = push.parts().get(i);
+    long step = BlockLayout.step(block) + 1;
+    long seed = Hash.of(Hash.of(part.parameter(), part.block(), index), step, 0);
+    return new UpdateRule.Command(step, push.gradientScale(), push.trust(i), seed);
+  }
+
+  /** The payload as f32 of our own; a gradient is clipped by value. */
+  private MemorySegment decode(
+      ParameterRecord parameter,
+      Part part,
+      Operation op,
+      MemorySegment payload,
+      long offset,
+      int count) {
+    payloadScratch = grow(payloadScratch, 4L * count);
+    part.codec().decode(kernels, payload, offset, payloadScratch, 0, count);
+    if (op == Operation.GRADIENT) {
+      parameter.rule().clip(kernels, payloadScratch, 0, count);
+    }
+    return payloadScratch;
+  }
+
+  /**
+   * The sums of squares that part {@code i} of a push of gradients adds to those over all blocks;
+   * nothing is changed.
+   */
+  BlockSums measure(
+      MemorySegment block, ParameterRecord parameter, PushCommand push, int i, long offset) {
+    Part part = push.parts().get(i);
+    int elements = BlockLayout.elements(block);
+    int count = (int) part.elements(elements);
+    MemorySegment g = decode(parameter, part, Operation.GRADIENT, push.payload(), offset, count);
+    double gradient = Norms.sumOfSquares(kernels, g, 0, count);
+    UpdateRule rule = parameter.rule();
+    if (!rule.optimizer().needsTrust()) {
+      return new BlockSums(part.parameter(), part.block(), gradient, 0, 0);
+    }
+    weightScratch = grow(weightScratch, 4L * elements);
+    MemorySegment w = weightScratch;
+    parameter.codec().decode(kernels, block, BlockLayout.HEADER_BYTES, w, 0, elements);
+    rule.prepare(kernels, push.gradientScale(), w, 0, g, 0, elements);
+    stateScratch = grow(stateScratch, rule.scratchBytes());
+    rule.direction(
+        kernels,
+        command(block, push, i, 0),
+        w,
+        0,
+        g,
+        0,
+        block,
+        BlockLayout.stateOffset(block),
+        elements,
+        stateScratch);
+    return new BlockSums(
+        part.parameter(),
+        part.block(),
+        gradient,
+        Norms.sumOfSquares(kernels, w, 0, elements),
+        Norms.sumOfSquares(kernels, g, 0, elements));
   }
 
   /** The payload is what is stored: bytes are copied. */
@@ -93,74 +172,55 @@ final class BlockUpdate implements AutoCloseable {
     }
   }
 
-  private void run(
-      MemorySegment block,
-      Codec codec,
-      Operation op,
-      @org.jspecify.annotations.Nullable Optimizer rule,
-      long step,
-      int first,
-      int length,
-      int elements,
-      MemorySegment values,
-      long valuesOffset) {
+  private void run(Work work, int first, int length, MemorySegment values, long valuesOffset) {
+    Codec codec = work.parameter.codec();
     if (codec == Codec.F32) {
       long weights = BlockLayout.HEADER_BYTES + 4L * first;
-      operate(block, op, rule, step, first, length, elements, values, valuesOffset, block, weights);
+      operate(work, first, length, values, valuesOffset, work.block, weights);
       return;
     }
     int from = codec == Codec.Q8_0 ? first / GROUP * GROUP : first;
     int to =
         codec == Codec.Q8_0
-            ? (int) Math.min(elements, Math.ceilDiv((long) first + length, GROUP) * GROUP)
+            ? (int) Math.min(work.elements, Math.ceilDiv((long) first + length, GROUP) * GROUP)
             : first + length;
-    long coded = BlockLayout.HEADER_BYTES + codec.bytes(io.tensorhold.numerics.DType.F32, from);
+    long coded = BlockLayout.HEADER_BYTES + codec.bytes(DType.F32, from);
     weightScratch = grow(weightScratch, 4L * (to - from));
-    codec.decode(kernels, block, coded, weightScratch, 0, to - from);
-    long weights = 4L * (first - from);
-    operate(
-        block,
-        op,
-        rule,
-        step,
-        first,
-        length,
-        elements,
-        values,
-        valuesOffset,
-        weightScratch,
-        weights);
-    codec.encode(kernels, weightScratch, 0, block, coded, to - from);
+    codec.decode(kernels, work.block, coded, weightScratch, 0, to - from);
+    operate(work, first, length, values, valuesOffset, weightScratch, 4L * (first - from));
+    codec.encode(kernels, weightScratch, 0, work.block, coded, to - from);
   }
 
   private void operate(
-      MemorySegment block,
-      Operation op,
-      @org.jspecify.annotations.Nullable Optimizer rule,
-      long step,
+      Work work,
       int first,
       int length,
-      int elements,
       MemorySegment values,
       long valuesOffset,
       MemorySegment weights,
       long weightsOffset) {
-    switch (op) {
+    switch (work.operation) {
       case ASSIGN -> MemorySegment.copy(values, valuesOffset, weights, weightsOffset, 4L * length);
       case ADD -> kernels.add(weights, weightsOffset, values, valuesOffset, length);
-      case GRADIENT ->
-          java.util.Objects.requireNonNull(rule)
-              .step(
-                  kernels,
-                  step,
-                  weights,
-                  weightsOffset,
-                  values,
-                  valuesOffset,
-                  block,
-                  BlockLayout.stateOffset(block) + 4L * first,
-                  4L * elements,
-                  length);
+      case GRADIENT -> {
+        UpdateRule rule = work.parameter.rule();
+        float scale = work.command.gradientScale();
+        stateScratch = grow(stateScratch, rule.scratchBytes());
+        rule.prepare(kernels, scale, weights, weightsOffset, values, valuesOffset, length);
+        rule.step(
+            kernels,
+            work.command,
+            weights,
+            weightsOffset,
+            values,
+            valuesOffset,
+            work.block,
+            BlockLayout.stateOffset(work.block),
+            first,
+            length,
+            work.elements,
+            stateScratch);
+      }
     }
   }
 
@@ -176,5 +236,6 @@ final class BlockUpdate implements AutoCloseable {
   public void close() {
     OffHeap.free(weightScratch);
     OffHeap.free(payloadScratch);
+    OffHeap.free(stateScratch);
   }
 }

@@ -18,6 +18,7 @@ import java.util.List;
  * command   u32 bytes that follow, u8 type, body
  * 1 PUSH      u16 t, t × (u64 session, u64 seq, u64 acked below), u8 operation, u32 n,
  *             n × (u64 parameter, u32 block, u8 codec, u32 payload bytes, u32 r, r × u32 run),
+ *             if bit 7 of the operation is set: f32 gradient scale, n × f32 trust ratio;
  *             payloads
  * 2 REGISTER  a parameter record (ParameterRecord)
  * 3 DROP      u64 first, u64 last: parameters that are gone, both included
@@ -33,6 +34,9 @@ public final class Entry {
   static final int REGISTER = 2;
   static final int DROP = 3;
   static final int PUT = 4;
+
+  /** Set in a push's operation if factors follow its parts. */
+  private static final int WITH_FACTORS = 0x80;
 
   private Entry() {}
 
@@ -57,17 +61,26 @@ public final class Entry {
     for (Part part : push.parts()) {
       bytes += 21 + 4L * part.runs().length;
     }
+    PushCommand.Factors factors = push.factors();
+    int flag = factors == null ? 0 : WITH_FACTORS;
+    bytes += factors == null ? 0 : 4 + 4L * push.parts().size();
     ByteBuffer out = allocate(Math.toIntExact(bytes), PUSH);
     out.putShort((short) push.tags().size());
     for (Tag tag : push.tags()) {
       out.putLong(tag.session()).putLong(tag.seq()).putLong(tag.ackedBelow());
     }
-    out.put((byte) push.operation().id).putInt(push.parts().size());
+    out.put((byte) (push.operation().id | flag)).putInt(push.parts().size());
     for (Part part : push.parts()) {
       out.putLong(part.parameter()).putInt(part.block()).put((byte) part.codec().id());
       out.putInt(part.payloadBytes()).putInt(part.runs().length);
       for (int run : part.runs()) {
         out.putInt(run);
+      }
+    }
+    if (factors != null) {
+      out.putFloat(factors.gradientScale());
+      for (int i = 0; i < push.parts().size(); i++) {
+        out.putFloat(factors.trust()[i]);
       }
     }
     MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
@@ -147,7 +160,8 @@ public final class Entry {
     for (int i = 0; i < tagCount; i++) {
       tags.add(new Tag(in.getLong(), in.getLong(), in.getLong()));
     }
-    Operation operation = Operation.ofId(in.get());
+    int flags = in.get();
+    Operation operation = Operation.ofId(flags & ~WITH_FACTORS & 0xff);
     int count = in.getInt();
     List<Part> parts = new ArrayList<>();
     for (int i = 0; i < count; i++) {
@@ -161,7 +175,16 @@ public final class Entry {
       }
       parts.add(new Part(parameter, block, codec, payloadBytes, runs));
     }
-    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in));
+    PushCommand.Factors factors = null;
+    if ((flags & WITH_FACTORS) != 0) {
+      float gradientScale = in.getFloat();
+      float[] trust = new float[count];
+      for (int i = 0; i < count; i++) {
+        trust[i] = in.getFloat();
+      }
+      factors = new PushCommand.Factors(gradientScale, trust);
+    }
+    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors);
   }
 
   private static ByteBuffer allocate(int bytes, int type) {

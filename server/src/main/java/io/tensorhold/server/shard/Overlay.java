@@ -76,10 +76,11 @@ final class Overlay {
           limit);
     }
     long offset = 0;
-    for (Part part : push.parts()) {
+    for (int i = 0; i < push.parts().size(); i++) {
+      Part part = push.parts().get(i);
       ParameterRecord parameter = known.get(part.parameter());
       Unit unit = writable(new BlockKey(part.parameter(), part.block()), parameter, copyOfBase);
-      update.apply(unit.memory(), parameter, push.operation(), part, push.payload(), offset);
+      update.apply(unit.memory(), parameter, push, i, offset, 0);
       offset += part.payloadBytes();
     }
     pushes++;

@@ -4,6 +4,10 @@ import io.tensorhold.numerics.Blocks;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Optimizer;
+import io.tensorhold.numerics.Rounding;
+import io.tensorhold.numerics.Schedule;
+import io.tensorhold.numerics.StateCodec;
+import io.tensorhold.numerics.UpdateRule;
 import io.tensorhold.server.store.BlockLayout;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -12,7 +16,9 @@ import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a shard must know of a parameter to apply a push to it.
@@ -22,8 +28,7 @@ import java.util.TreeMap;
  *
  * @param id unique in the cluster, never reused
  * @param elements of the whole tensor
- * @param optimizer kind, or empty if the parameter takes no gradients
- * @param hyper all hyper-parameters of the optimizer
+ * @param updates what a gradient does; null if the parameter takes none
  */
 public record ParameterRecord(
     long id,
@@ -31,10 +36,12 @@ public record ParameterRecord(
     Codec codec,
     long elements,
     int blockElements,
-    String optimizer,
-    Map<String, Double> hyper) {
+    @Nullable UpdateRule updates) {
 
-  private static final int FORMAT = 1;
+  private static final int FORMAT = 2;
+
+  /** Only the kind and the hyper-parameters of the optimizer. */
+  private static final int OPTIMIZER_ALONE = 1;
 
   /** The number of blocks of the whole tensor. */
   public int blocks() {
@@ -53,7 +60,7 @@ public record ParameterRecord(
 
   /** Bytes of the optimizer state of a block. */
   public long stateBytes(int block) {
-    return optimizer.isEmpty() ? 0 : 4L * rule().slots() * elementsIn(block);
+    return updates == null ? 0 : updates.stateBytes(elementsIn(block));
   }
 
   /** Bytes of a whole block as it is stored. */
@@ -61,16 +68,27 @@ public record ParameterRecord(
     return BlockLayout.bytes(weightBytes(block), stateBytes(block));
   }
 
-  /** The optimizer; there must be one. */
-  public Optimizer rule() {
-    return Optimizer.of(optimizer, hyper);
+  /** Whether gradients are taken. */
+  public boolean trained() {
+    return updates != null;
+  }
+
+  /** What a gradient does; there must be a rule. */
+  public UpdateRule rule() {
+    return Objects.requireNonNull(updates);
   }
 
   /**
    * The bytes of this record. On disk and in the log: do not change.
    *
-   * <pre>u8 format 1, u64 id, u8 dtype, u8 codec, u64 elements, u32 block elements, utf kind,
-   * u16 n, n × (utf name, f64 value) in the order of the names</pre>
+   * <pre>
+   * u8 format 2, u64 id, u8 dtype, u8 codec, u64 elements, u32 block elements,
+   * utf optimizer (empty: none, and the end), numbers,
+   * utf schedule, numbers, f64 clip value, f64 clip norm, u8 state codec, u8 rounding
+   *
+   * numbers   u16 n, n × (utf name, f64 value) in the order of the names
+   * format 1  ends after the optimizer's numbers, which are there (0 of them) even if it is empty
+   * </pre>
    *
    * Numbers are big-endian; utf is Java's modified UTF-8 after its u16 length.
    */
@@ -83,11 +101,10 @@ public record ParameterRecord(
       out.writeByte(codec.id());
       out.writeLong(elements);
       out.writeInt(blockElements);
-      out.writeUTF(optimizer);
-      out.writeShort(hyper.size());
-      for (Map.Entry<String, Double> entry : new TreeMap<>(hyper).entrySet()) {
-        out.writeUTF(entry.getKey());
-        out.writeDouble(entry.getValue());
+      if (updates == null) {
+        out.writeUTF("");
+      } else {
+        write(out, updates);
       }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -95,32 +112,71 @@ public record ParameterRecord(
     return bytes.toByteArray();
   }
 
+  private static void write(DataOutputStream out, UpdateRule rule) throws IOException {
+    out.writeUTF(rule.optimizer().kind());
+    write(out, rule.optimizer().hyper());
+    out.writeUTF(rule.schedule().kind());
+    write(out, rule.schedule().hyper());
+    out.writeDouble(rule.clipValue());
+    out.writeDouble(rule.clipNorm());
+    out.writeByte(rule.stateCodec().id());
+    out.writeByte(rule.rounding().id());
+  }
+
+  private static void write(DataOutputStream out, Map<String, Double> numbers) throws IOException {
+    out.writeShort(numbers.size());
+    for (Map.Entry<String, Double> entry : new TreeMap<>(numbers).entrySet()) {
+      out.writeUTF(entry.getKey());
+      out.writeDouble(entry.getValue());
+    }
+  }
+
   /**
-   * Reads what {@link #toBytes} wrote.
+   * Reads what {@link #toBytes} wrote, and the format before it.
    *
    * @throws IllegalArgumentException if the bytes are no parameter record
    */
   public static ParameterRecord of(byte[] bytes) {
     try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
       int format = in.readByte();
-      if (format != FORMAT) {
+      if (format != FORMAT && format != OPTIMIZER_ALONE) {
         throw new IllegalArgumentException(
-            "parameter record format: value=%d known=%d".formatted(format, FORMAT));
+            "parameter record format: value=%d known=1..%d".formatted(format, FORMAT));
       }
       long id = in.readLong();
       DType dtype = DType.ofId(in.readByte());
       Codec codec = Codec.ofId(in.readByte());
       long elements = in.readLong();
       int blockElements = in.readInt();
-      String optimizer = in.readUTF();
-      Map<String, Double> hyper = new TreeMap<>();
-      int count = in.readUnsignedShort();
-      for (int i = 0; i < count; i++) {
-        hyper.put(in.readUTF(), in.readDouble());
-      }
-      return new ParameterRecord(id, dtype, codec, elements, blockElements, optimizer, hyper);
+      String kind = in.readUTF();
+      UpdateRule rule = kind.isEmpty() ? null : readRule(in, kind, format);
+      return new ParameterRecord(id, dtype, codec, elements, blockElements, rule);
     } catch (IOException e) {
       throw new IllegalArgumentException("a parameter record is cut short", e);
     }
+  }
+
+  private static UpdateRule readRule(DataInputStream in, String kind, int format)
+      throws IOException {
+    Optimizer optimizer = Optimizer.of(kind, readNumbers(in));
+    if (format == OPTIMIZER_ALONE) {
+      return UpdateRule.of(optimizer);
+    }
+    return new UpdateRule(
+        optimizer,
+        Schedule.of(in.readUTF(), readNumbers(in)),
+        in.readDouble(),
+        in.readDouble(),
+        StateCodec.ofId(in.readByte()),
+        Rounding.ofId(in.readByte()));
+  }
+
+  private static Map<String, Double> readNumbers(DataInputStream in) throws IOException {
+    Map<String, Double> numbers = new TreeMap<>();
+    int count = in.readUnsignedShort();
+    for (int i = 0; i < count; i++) {
+      numbers.put(in.readUTF(), in.readDouble());
+    }
+    return numbers;
   }
 }

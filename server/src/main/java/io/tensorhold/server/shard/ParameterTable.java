@@ -71,13 +71,16 @@ final class ParameterTable {
   /** Whether every part of a push fits a known parameter, and the payload all of them. */
   boolean fits(PushCommand push) {
     long offset = 0;
-    for (PushCommand.Part part : push.parts()) {
+    for (int i = 0; i < push.parts().size(); i++) {
+      PushCommand.Part part = push.parts().get(i);
       ParameterRecord parameter = known.get(part.parameter());
       if (parameter == null) {
         return false;
       }
       try {
-        PartCheck.check("parameter " + part.parameter(), parameter, push.operation(), part);
+        String name = "parameter " + part.parameter();
+        PartCheck.check(name, parameter, push.operation(), part);
+        PartCheck.checkFactors(name, parameter, push, i);
       } catch (Refusal e) {
         return false;
       }

@@ -1,6 +1,7 @@
 package io.tensorhold.server.shard;
 
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.Optimizer;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
@@ -38,6 +39,9 @@ public final class PartCheck {
     checkCodec(name, parameter, op, part);
     int elements = parameter.elementsIn(part.block());
     checkRuns(name, parameter, part, elements);
+    if (op == Operation.GRADIENT && part.runs().length > 0) {
+      checkWhole(name, parameter.rule().optimizer(), part, elements);
+    }
     long expected = part.codec().bytes(parameter.dtype(), part.elements(elements));
     if (part.payloadBytes() != expected) {
       throw new Refusal(
@@ -74,7 +78,7 @@ public final class PartCheck {
           "value",
           op);
     }
-    if (op == Operation.GRADIENT && parameter.optimizer().isEmpty()) {
+    if (op == Operation.GRADIENT && !parameter.trained()) {
       throw new Refusal(
           Reason.OPTIMIZER_INVALID,
           "%s has no optimizer: create its model with one, or use ADD".formatted(name),
@@ -136,5 +140,79 @@ public final class PartCheck {
             elements);
       }
     }
+  }
+
+  /** Some optimizers look at more than one element: of a row, or of the whole parameter. */
+  private static void checkWhole(String name, Optimizer optimizer, Part part, int elements) {
+    if (optimizer.needsTrust()) {
+      throw new Refusal(
+          Reason.OPTIMIZER_INVALID,
+          "%s of %s takes the norm of whole blocks: send block %d whole, zeros where nothing changed"
+              .formatted(optimizer.kind(), name, part.block()),
+          "parameter",
+          name);
+    }
+    int row = optimizer.row();
+    int at = 0;
+    for (int i = 0; i < part.runs().length; i += 2) {
+      int first = at + part.runs()[i];
+      at = first + part.runs()[i + 1];
+      if (first % row != 0 || (at % row != 0 && at != elements)) {
+        throw new Refusal(
+            Reason.OPTIMIZER_INVALID,
+            "%s of %s takes whole rows of %d elements: run %d of block %d is %d to %d"
+                .formatted(optimizer.kind(), name, row, i / 2, part.block(), first, at),
+            "parameter",
+            name,
+            "value",
+            first,
+            "expected",
+            row);
+      }
+    }
+  }
+
+  /**
+   * Checks that a push carries what takes sums over blocks, and that it can be.
+   *
+   * @throws Refusal OPTIMIZER_INVALID saying what is missing
+   */
+  public static void checkFactors(
+      String name, ParameterRecord parameter, PushCommand push, int part) {
+    if (push.operation() != Operation.GRADIENT) {
+      return;
+    }
+    PushCommand.Factors factors = push.factors();
+    if (factors == null) {
+      double clipNorm = parameter.rule().clipNorm();
+      if (clipNorm > 0) {
+        throw missing(name, "clip_norm=" + clipNorm, "the scale that clips the gradient's norm");
+      }
+      if (parameter.rule().optimizer().needsTrust()) {
+        throw missing(name, parameter.rule().optimizer().kind(), "the parameter's trust ratio");
+      }
+      return;
+    }
+    float scale = factors.gradientScale();
+    float trust = factors.trust()[part];
+    if (!(scale >= 0 && scale <= 1) || !(trust >= 0 && trust < Float.POSITIVE_INFINITY)) {
+      throw new Refusal(
+          Reason.OPTIMIZER_INVALID,
+          "factors for %s: gradient scale value=%s allowed=0..1, trust ratio value=%s allowed=finite, not negative"
+              .formatted(name, scale, trust),
+          "parameter",
+          name);
+    }
+  }
+
+  private static Refusal missing(String name, String why, String what) {
+    return new Refusal(
+        Reason.OPTIMIZER_INVALID,
+        "%s of %s needs a sum over all blocks of the step: the push carries no factors; measure the step, then send it with %s"
+            .formatted(why, name, what),
+        "parameter",
+        name,
+        "expected",
+        what);
   }
 }

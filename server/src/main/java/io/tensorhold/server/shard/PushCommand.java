@@ -3,15 +3,50 @@ package io.tensorhold.server.shard;
 import io.tensorhold.numerics.Codec;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One push as the log carries it: to be applied whole, once, or not at all.
  *
  * @param tags whose push this is; several when the gradients of several ranks were averaged into it
  * @param payload the bytes of all parts, one after another
+ * @param factors what took sums over blocks to know; null if nobody summed
  */
 public record PushCommand(
-    List<Tag> tags, Operation operation, List<Part> parts, MemorySegment payload) {
+    List<Tag> tags,
+    Operation operation,
+    List<Part> parts,
+    MemorySegment payload,
+    @Nullable Factors factors) {
+
+  /** A push without factors. */
+  public PushCommand(List<Tag> tags, Operation operation, List<Part> parts, MemorySegment payload) {
+    this(tags, operation, parts, payload, null);
+  }
+
+  /** The same push with factors. */
+  public PushCommand with(Factors known) {
+    return new PushCommand(tags, operation, parts, payload, known);
+  }
+
+  /** What the gradients of all parts are multiplied by. */
+  float gradientScale() {
+    return factors == null ? 1 : factors.gradientScale;
+  }
+
+  /** The trust ratio of a part's parameter. */
+  float trust(int part) {
+    return factors == null ? 1 : factors.trust[part];
+  }
+
+  /**
+   * What apply can't compute, because it reads no block but the one it updates.
+   *
+   * @param gradientScale clips the global norm, after clipping by value; 1: nothing to clip
+   * @param trust LAMB's ratio for the parameter of each part; 1 for other optimizers
+   */
+  @SuppressWarnings("ArrayRecordComponent") // read in a loop, and never changed
+  public record Factors(float gradientScale, float[] trust) {}
 
   /** What a push does; ids are in the log: do not change them. */
   public enum Operation {

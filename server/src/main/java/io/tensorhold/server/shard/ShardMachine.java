@@ -115,11 +115,12 @@ public final class ShardMachine implements AutoCloseable {
       return Outcome.INVALID;
     }
     long offset = 0;
-    for (Part part : push.parts()) {
+    for (int i = 0; i < push.parts().size(); i++) {
+      Part part = push.parts().get(i);
       ParameterRecord parameter = parameters.get(part.parameter());
       Unit unit = writable(new BlockKey(part.parameter(), part.block()), parameter);
       if (index > unit.floor) {
-        update.apply(unit.memory(), parameter, push.operation(), part, push.payload(), offset);
+        update.apply(unit.memory(), parameter, push, i, offset, index);
         BlockLayout.setLogIndex(unit.memory(), index);
       }
       offset += part.payloadBytes();
@@ -234,6 +235,30 @@ public final class ShardMachine implements AutoCloseable {
     Unit pushed = overlay.get(key);
     Unit unit = pushed != null ? pushed.hold() : hold(key, parameter);
     return unit == null ? Unit.zeros(parameter, block) : unit;
+  }
+
+  /**
+   * The sums that a push of gradients adds to those over all blocks, part by part, for the factors
+   * that it must carry when it goes to the log. Changes nothing. LAMB's directions depend on the
+   * gradient scale: measure without it, then, if it turns out not to be 1, once more with it.
+   *
+   * @param known the parameters of its parts, which were checked
+   */
+  public synchronized List<BlockSums> measure(PushCommand push, Map<Long, ParameterRecord> known) {
+    List<BlockSums> sums = new ArrayList<>();
+    long offset = 0;
+    for (int i = 0; i < push.parts().size(); i++) {
+      Part part = push.parts().get(i);
+      ParameterRecord parameter = known.get(part.parameter());
+      Unit unit = read(parameter, part.block());
+      try {
+        sums.add(update.measure(unit.memory(), parameter, push, i, offset));
+      } finally {
+        unit.release();
+      }
+      offset += part.payloadBytes();
+    }
+    return sums;
   }
 
   /** Whether a push was applied already, in the log or in the overlay of {@code term}. */

@@ -1,5 +1,6 @@
 package io.tensorhold.server.shard;
 
+import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.store.BlockLayout;
 import java.lang.foreign.MemorySegment;
@@ -26,7 +27,7 @@ public final class Unit {
     this.floor = floor;
   }
 
-  /** A block that no push has reached. */
+  /** A block that no push has reached: zeros, and what its optimizer starts from. */
   static Unit zeros(ParameterRecord parameter, int block) {
     MemorySegment memory = OffHeap.allocate(parameter.blockBytes(block));
     BlockLayout.clear(
@@ -35,6 +36,10 @@ public final class Unit {
         parameter.elementsIn(block),
         parameter.weightBytes(block),
         parameter.stateBytes(block));
+    if (parameter.trained()) {
+      long state = BlockLayout.stateOffset(memory);
+      parameter.rule().initialize(Kernels.best(), memory, state, parameter.elementsIn(block));
+    }
     return new Unit(memory, -1);
   }
 

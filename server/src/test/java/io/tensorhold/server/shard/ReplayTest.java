@@ -6,6 +6,10 @@ import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.numerics.Optimizer;
+import io.tensorhold.numerics.Rounding;
+import io.tensorhold.numerics.Schedule;
+import io.tensorhold.numerics.StateCodec;
+import io.tensorhold.numerics.UpdateRule;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
@@ -185,14 +189,10 @@ class ReplayTest {
 
   private ParameterRecord parameter() {
     Codec[] codecs = {Codec.F32, Codec.F32, Codec.F16, Codec.BF16, Codec.Q8_0};
-    String[] kinds = {"", "", "", "sgd", "adam", "adamw"};
+    String[] kinds = {"", "", "", "sgd", "adam", "adamw", "adagrad", "rmsprop", "ftrl", "lion"};
     boolean first = parameters.isEmpty(); // compared with the model, and never dropped
-    String kind = first ? "" : kinds[random.nextInt(6)];
-    Map<String, Double> hyper =
-        kind.isEmpty()
-            ? Map.of()
-            : Optimizer.of(kind, kind.equals("sgd") ? Map.of("lr", 0.1, "momentum", 0.9) : Map.of())
-                .hyper();
+    String kind = first ? "" : kinds[random.nextInt(kinds.length)];
+    UpdateRule rule = kind.isEmpty() ? null : rule(kind);
     ParameterRecord record =
         new ParameterRecord(
             parameters.size() + 1 + 100L * seq++,
@@ -200,10 +200,29 @@ class ReplayTest {
             first ? Codec.F32 : codecs[random.nextInt(codecs.length)],
             1 + random.nextInt(3 * BLOCK),
             BLOCK,
-            kind,
-            hyper);
+            rule);
     parameters.put(record.id(), record);
     return record;
+  }
+
+  private UpdateRule rule(String kind) {
+    Map<String, Double> hyper =
+        switch (kind) {
+          case "sgd" -> Map.of("lr", 0.1, "momentum", 0.9);
+          case "adagrad" -> Map.of("initial_accumulator", 0.3, "l1", 0.01);
+          default -> Map.of();
+        };
+    Optimizer optimizer = Optimizer.of(kind, hyper);
+    boolean eight = optimizer.needsF32State().isEmpty() && random.nextBoolean();
+    return new UpdateRule(
+        optimizer,
+        optimizer.hasRate()
+            ? Schedule.of("cosine", Map.of("period", 20.0, "warmup", 3.0))
+            : Schedule.CONSTANT,
+        random.nextBoolean() ? 1.5 : 0,
+        0,
+        eight ? StateCodec.FLOAT8 : StateCodec.F32,
+        Rounding.NEAREST);
   }
 
   private byte[] drop() {
@@ -218,7 +237,7 @@ class ReplayTest {
     ParameterRecord[] all = parameters.values().toArray(ParameterRecord[]::new);
     ParameterRecord p = all[random.nextInt(all.length)];
     Operation[] operations = Operation.values();
-    Operation operation = operations[random.nextInt(p.optimizer().isEmpty() ? 2 : 3)];
+    Operation operation = operations[random.nextInt(p.trained() ? 3 : 2)];
     int block = random.nextInt(p.blocks());
     int elements = p.elementsIn(block);
     int[] runs = random.nextBoolean() ? new int[0] : runs(elements);
