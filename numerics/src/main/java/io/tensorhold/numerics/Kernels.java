@@ -28,31 +28,12 @@ public interface Kernels {
   /** What these kernels are, for logs: such as {@code "scalar"} or {@code "simd-512"}. */
   String name();
 
-  /** f32 to f16; see {@link Codec}. */
-  void encodeF16(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n);
-
-  /** f16 to f32, exactly; NaN bits are shifted into place. */
-  void decodeF16(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n);
-
-  /** f32 to bf16; see {@link Codec}. */
-  void encodeBf16(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n);
-
-  /** bf16 to f32, exactly; NaN bits are shifted into place. */
-  void decodeBf16(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n);
-
-  /** f32 to q8_0; see {@link Codec}. A last group is filled up with zeros. */
-  void encodeQ80(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n);
-
-  /** q8_0 to f32: q · d. */
-  void decodeQ80(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n);
-
   /**
-   * The index of the first element that is NaN or infinite, or −1 if there is none; for q8_0 the
-   * first of the group whose scale is.
+   * The loops of a codec; the same object each time.
    *
    * @throws UnsupportedOperationException if the codec is RAW
    */
-  int firstNonFinite(Codec codec, MemorySegment encoded, long offset, int n);
+  CodecKernel codec(Codec codec);
 
   /** w = w + g. Also how the gradients of a BSP step are accumulated. */
   void add(MemorySegment w, long wOff, MemorySegment g, long gOff, int n);

@@ -18,14 +18,24 @@ class CodecTest {
   @Test
   void idsOnDiskAreThoseOfTheProtocol() {
     assertThat(Arrays.stream(Codec.values()).map(c -> c.id() + " " + c.label()))
-        .containsExactly("1 f32", "2 f16", "3 bf16", "4 q8_0", "15 raw");
+        .containsExactly(
+            "1 f32",
+            "2 f16",
+            "3 bf16",
+            "4 q8_0",
+            "5 fp8_e4m3",
+            "6 q4_0",
+            "7 nf4",
+            "8 q8_linear",
+            "15 raw");
     for (Codec codec : Codec.values()) {
       assertThat(Codec.ofId(codec.id())).isEqualTo(codec);
       assertThat(Codec.ofName(codec.label())).isEqualTo(codec);
     }
-    assertThatThrownBy(() -> Codec.ofId(5)).hasMessageContaining("value=5");
+    assertThatThrownBy(() -> Codec.ofId(9)).hasMessageContaining("value=9");
     assertThatThrownBy(() -> Codec.ofName("q4_1"))
-        .hasMessageContaining("\"q4_1\" known=f32, f16, bf16, q8_0, raw");
+        .hasMessageContaining(
+            "\"q4_1\" known=f32, f16, bf16, q8_0, fp8_e4m3, q4_0, nf4, q8_linear, raw");
   }
 
   @Test
@@ -150,7 +160,16 @@ class CodecTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"F32, 0, 0", "F16, .00021, .000005", "BF16, .00166, .00001", "Q8_0, .00535, .00003"})
+  @CsvSource({
+    "F32, 0, 0",
+    "F16, .00021, .000005",
+    "BF16, .00166, .00001",
+    "Q8_0, .00535, .00003",
+    "Q8_LINEAR, .00698, .00005",
+    "FP8_E4M3, .0264, .0001",
+    "Q4_0, .0860, .0004",
+    "NF4, .0920, .0004"
+  })
   void relativeErrorIsWhatTheFormatPromises(Codec codec, double expected, double tolerance) {
     int n = 1 << 20;
     MemorySegment x = Memory.gaussian(new Random(20), n, 0.02);
@@ -185,7 +204,7 @@ class CodecTest {
     assertThatThrownBy(() -> Codec.RAW.decode(K, some, 0, some, 0, 1))
         .isInstanceOf(UnsupportedOperationException.class);
     for (Kernels kernels : List.of(Kernels.scalar(), K)) {
-      assertThatThrownBy(() -> kernels.firstNonFinite(Codec.RAW, some, 0, 1))
+      assertThatThrownBy(() -> Codec.RAW.firstNonFinite(kernels, some, 0, 1))
           .isInstanceOf(UnsupportedOperationException.class);
     }
   }

@@ -22,7 +22,8 @@ class KernelsTest {
   private final Random random = new Random(42);
 
   private static IntStream lengths() {
-    return IntStream.concat(IntStream.rangeClosed(0, 100), IntStream.of(255, 256, 257, 1000));
+    return IntStream.concat(
+        IntStream.rangeClosed(0, 100), IntStream.of(127, 128, 255, 256, 257, 511, 512, 513, 1000));
   }
 
   /** Runs a case on a copy of the memory for each kernels, and compares all of it. */
@@ -190,16 +191,16 @@ class KernelsTest {
     for (int n : new int[] {0, 1, 15, 32, 33, 64, 100, 257}) {
       MemorySegment clean = encoded(codec, Memory.gaussian(random, n, 1), n);
       for (Kernels k : List.of(Kernels.scalar(), SIMD)) {
-        assertThat(k.firstNonFinite(codec, clean, 1, n)).isEqualTo(-1);
+        assertThat(codec.firstNonFinite(k, clean, 1, n)).isEqualTo(-1);
       }
       for (int bad = 0; bad < n; bad++) {
         float[] values = Memory.floats(Memory.gaussian(random, n, 1));
         values[bad] = bad % 2 == 0 ? Float.NaN : Float.NEGATIVE_INFINITY;
         values[bad + (n - bad) / 2 % n] = Float.NaN; // a later one, or the same, changes nothing
         MemorySegment dirty = encoded(codec, Memory.ofFloats(values), n);
-        int expected = codec == Codec.Q8_0 ? bad / 32 * 32 : bad;
+        int expected = bad / codec.group() * codec.group();
         for (Kernels k : List.of(Kernels.scalar(), SIMD)) {
-          assertThat(k.firstNonFinite(codec, dirty, 1, n)).as("%s", k).isEqualTo(expected);
+          assertThat(codec.firstNonFinite(k, dirty, 1, n)).as("%s", k).isEqualTo(expected);
         }
       }
     }
@@ -210,7 +211,7 @@ class KernelsTest {
     MemorySegment edge =
         Memory.ofFloats(Float.MAX_VALUE, -Float.MAX_VALUE, Float.MIN_VALUE, 0, -0f);
     for (Kernels k : List.of(Kernels.scalar(), SIMD)) {
-      assertThat(k.firstNonFinite(Codec.F32, edge, 0, 5)).isEqualTo(-1);
+      assertThat(Codec.F32.firstNonFinite(k, edge, 0, 5)).isEqualTo(-1);
     }
   }
 

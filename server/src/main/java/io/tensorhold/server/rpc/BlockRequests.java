@@ -267,7 +267,7 @@ final class BlockRequests {
     }
     if (!view.model().getSpec().getAllowNonfinite() && part.codec().computable()) {
       int elements = (int) elements(part, parameter.elementsIn(part.block()));
-      int at = Kernels.best().firstNonFinite(part.codec(), payload, offset, elements);
+      int at = part.codec().firstNonFinite(Kernels.best(), payload, offset, elements);
       if (at >= 0) {
         throw new Refusal(
             Reason.NONFINITE,

@@ -1,0 +1,48 @@
+package io.tensorhold.numerics;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * What the SIMD codecs with a scale have in common. Their loops over groups are written out in each
+ * of them, so that the JIT compiles each with its own group inlined.
+ */
+abstract class VectorGroups implements CodecKernel {
+  final CodecKernel scalar;
+  private final int group;
+  private final int groupBytes;
+
+  VectorGroups(Codec codec, CodecKernel scalar) {
+    this.scalar = scalar;
+    group = codec.group();
+    groupBytes = codec.groupBytes();
+  }
+
+  /** Whether every value of the group is finite; false also if that takes a closer look. */
+  abstract boolean finite(MemorySegment encoded, long groupOff);
+
+  @Override
+  public final int firstNonFinite(MemorySegment encoded, long offset, int n) {
+    long at = offset;
+    for (int done = 0; done < n; done += group) {
+      if (!finite(encoded, at)) {
+        int found = scalar.firstNonFinite(encoded, at, Math.min(group, n - done));
+        if (found >= 0) {
+          return done + found;
+        }
+      }
+      at += groupBytes;
+    }
+    return -1;
+  }
+
+  /** Whether an f16 scale is finite: no code makes it overflow an f32. */
+  static boolean finiteHalf(MemorySegment encoded, long groupOff) {
+    int exponent = encoded.get(ScalarKernels.SHORT, groupOff) & ScalarHalf.F16_EXPONENT;
+    return exponent != ScalarHalf.F16_EXPONENT;
+  }
+
+  /** Whether the magnitude of an f32 scale is at most that of the f32 with these bits. */
+  static boolean scaleAtMost(int limit, MemorySegment encoded, long groupOff) {
+    return (encoded.get(ScalarKernels.INT, groupOff) & Integer.MAX_VALUE) <= limit;
+  }
+}

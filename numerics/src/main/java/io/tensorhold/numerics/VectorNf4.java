@@ -1,0 +1,106 @@
+package io.tensorhold.numerics;
+
+import static io.tensorhold.numerics.Lanes.LANES;
+import static io.tensorhold.numerics.Lanes.LE;
+import static io.tensorhold.numerics.ScalarNf4.GROUP;
+import static io.tensorhold.numerics.ScalarNf4.GROUP_BYTES;
+
+import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.LongVector;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorSpecies;
+
+/**
+ * nf4 with the Vector API. It needs vectors of 16 lanes: into one goes the table, and half as many
+ * bytes are the API's shortest vector. On shorter ones the scalar loops do this codec.
+ */
+final class VectorNf4 extends VectorGroups {
+  static final VectorNf4 INSTANCE = new VectorNf4();
+
+  private static final boolean WIDE = LANES == 16;
+  private static final VectorSpecies<Long> L = LongVector.SPECIES_512;
+  private static final VectorSpecies<Byte> PAIRS = ByteVector.SPECIES_64;
+  private static final FloatVector TABLE =
+      FloatVector.fromArray(FloatVector.SPECIES_512, ScalarNf4.TABLE, 0);
+
+  private VectorNf4() {
+    super(Codec.NF4, ScalarNf4.INSTANCE);
+  }
+
+  @Override
+  public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
+    int groups = WIDE ? n / GROUP : 0;
+    for (int g = 0; g < groups; g++) {
+      encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
+    }
+    int done = groups * GROUP;
+    scalar.encode(f32, f32Off + 4L * done, dst, dstOff + (long) groups * GROUP_BYTES, n - done);
+  }
+
+  private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
+    float absmax = Float.intBitsToFloat(Lanes.largest(f32, f32Off, GROUP));
+    float inverse = ScalarNf4.inverse(absmax);
+    if (inverse == 0) {
+      ScalarNf4.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
+      return;
+    }
+    dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    for (int i = 0; i < GROUP; i += LANES) {
+      FloatVector x = Lanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      // A long holds an even code and, above it, the odd one that follows.
+      LongVector two = codes(x).reinterpretAsLongs();
+      LongVector pair =
+          two.lanewise(VectorOperators.LSHL, 4).or(two.lanewise(VectorOperators.LSHR, 32));
+      ((ByteVector) pair.convertShape(VectorOperators.L2B, PAIRS, 0))
+          .intoMemorySegment(dst, dstOff + 4 + i / 2, LE);
+    }
+  }
+
+  private static IntVector codes(FloatVector x) {
+    IntVector code = IntVector.zero(Lanes.I);
+    for (float middle : ScalarNf4.ABOVE) {
+      code = code.add(1, x.compare(VectorOperators.GT, middle).cast(Lanes.I));
+    }
+    return code;
+  }
+
+  @Override
+  public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
+    int groups = WIDE ? n / GROUP : 0;
+    for (int g = 0; g < groups; g++) {
+      decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
+    }
+    int done = groups * GROUP;
+    scalar.decode(src, srcOff + (long) groups * GROUP_BYTES, f32, f32Off + 4L * done, n - done);
+  }
+
+  private static void decodeGroup(MemorySegment src, long srcOff, MemorySegment f32, long f32Off) {
+    if (!scaleAtMost(ScalarKernels.F32_EXPONENT - 1, src, srcOff)) {
+      // Only here can a product be NaN: the scalar loop knows which NaN to store.
+      ScalarNf4.INSTANCE.decode(src, srcOff, f32, f32Off, GROUP);
+      return;
+    }
+    float absmax = ScalarKernels.read(src, srcOff);
+    for (int i = 0; i < GROUP; i += LANES) {
+      LongVector pair =
+          (LongVector)
+              ByteVector.fromMemorySegment(PAIRS, src, srcOff + 4 + i / 2, LE)
+                  .convertShape(VectorOperators.B2L, L, 0);
+      LongVector even = pair.lanewise(VectorOperators.LSHR, 4).and(15);
+      LongVector odd = pair.and(15).lanewise(VectorOperators.LSHL, 32);
+      IntVector codes = even.or(odd).reinterpretAsInts();
+      TABLE
+          .rearrange(codes.toShuffle().cast(FloatVector.SPECIES_512))
+          .mul(absmax)
+          .intoMemorySegment(f32, f32Off + 4L * i, LE);
+    }
+  }
+
+  @Override
+  boolean finite(MemorySegment encoded, long groupOff) {
+    return scaleAtMost(ScalarKernels.F32_EXPONENT - 1, encoded, groupOff);
+  }
+}

@@ -1,0 +1,84 @@
+package io.tensorhold.numerics;
+
+import static io.tensorhold.numerics.Lanes.LANES;
+import static io.tensorhold.numerics.Lanes.LE;
+import static io.tensorhold.numerics.ScalarQ40.GROUP;
+import static io.tensorhold.numerics.ScalarQ40.GROUP_BYTES;
+import static io.tensorhold.numerics.ScalarQ40.HALF;
+
+import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
+
+/** q4_0 with the Vector API. */
+final class VectorQ40 extends VectorGroups {
+  static final VectorQ40 INSTANCE = new VectorQ40();
+
+  private VectorQ40() {
+    super(Codec.Q4_0, ScalarQ40.INSTANCE);
+  }
+
+  @Override
+  public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
+    int groups = Lanes.BYTES ? n / GROUP : 0;
+    for (int g = 0; g < groups; g++) {
+      encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
+    }
+    int done = groups * GROUP;
+    scalar.encode(f32, f32Off + 4L * done, dst, dstOff + (long) groups * GROUP_BYTES, n - done);
+  }
+
+  private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
+    int largest = Lanes.largest(f32, f32Off, GROUP);
+    long isLargest = 0; // a bit for each element
+    for (int i = GROUP - LANES; i >= 0; i -= LANES) {
+      IntVector magnitude = Lanes.ints(f32, f32Off + 4L * i).and(Integer.MAX_VALUE);
+      isLargest = isLargest << LANES | magnitude.compare(VectorOperators.EQ, largest).toLong();
+    }
+    int first = Long.numberOfTrailingZeros(isLargest);
+    float d = ScalarKernels.read(f32, f32Off + 4L * first) / -8f;
+    float inverse = ScalarQ40.inverse(d);
+    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
+    for (int i = 0; i < HALF; i += LANES) {
+      IntVector low = codes(f32, f32Off + 4L * i, inverse);
+      IntVector high = codes(f32, f32Off + 4L * (i + HALF), inverse);
+      IntVector pairs = low.or(high.lanewise(VectorOperators.LSHL, 4));
+      Lanes.storeBytes(pairs, dst, dstOff + 2 + i);
+    }
+  }
+
+  private static IntVector codes(MemorySegment f32, long offset, float inverse) {
+    return Lanes.truncate(Lanes.floats(f32, offset).mul(inverse).add(8.5f)).min(15);
+  }
+
+  @Override
+  public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
+    int groups = Lanes.BYTES ? n / GROUP : 0;
+    for (int g = 0; g < groups; g++) {
+      decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
+    }
+    int done = groups * GROUP;
+    scalar.decode(src, srcOff + (long) groups * GROUP_BYTES, f32, f32Off + 4L * done, n - done);
+  }
+
+  private static void decodeGroup(MemorySegment src, long srcOff, MemorySegment f32, long f32Off) {
+    if (!finiteHalf(src, srcOff)) {
+      // Only here can a product be NaN: the scalar loop knows which NaN to store.
+      ScalarQ40.INSTANCE.decode(src, srcOff, f32, f32Off, GROUP);
+      return;
+    }
+    float d = ScalarQ80.scale(src, srcOff);
+    for (int i = 0; i < HALF; i += LANES) {
+      IntVector pairs = Lanes.bytes(src, srcOff + 2 + i);
+      IntVector low = pairs.and(15).sub(8);
+      IntVector high = pairs.lanewise(VectorOperators.LSHR, 4).and(15).sub(8);
+      Lanes.toFloats(low).mul(d).intoMemorySegment(f32, f32Off + 4L * i, LE);
+      Lanes.toFloats(high).mul(d).intoMemorySegment(f32, f32Off + 4L * (i + HALF), LE);
+    }
+  }
+
+  @Override
+  boolean finite(MemorySegment encoded, long groupOff) {
+    return finiteHalf(encoded, groupOff);
+  }
+}
