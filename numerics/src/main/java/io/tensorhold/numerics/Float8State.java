@@ -24,9 +24,9 @@ import java.nio.ByteOrder;
  *
  * <p>Rounding is stochastic, up with a probability equal to the bits cut off, so that the mean of
  * what is stored is the value. Otherwise a running mean would stand still: Adam's changes by a
- * thousandth a step. Random bits come from a hash of a seed and the value's place, nothing else. A
- * signed value below the smallest code becomes that or 0, likewise; an unsigned one becomes it
- * always, because a second moment of 0 would make a step without bound.
+ * thousandth a step. Random bits are those of {@link StochasticRounding}, for a seed and the
+ * value's place. A signed value below the smallest code becomes that or 0, likewise; an unsigned
+ * one becomes it always, because a second moment of 0 would make a step without bound.
  */
 final class Float8State {
   /** Values that share a base. */
@@ -88,7 +88,13 @@ final class Float8State {
     float smallest = Float.intBitsToFloat((base + 1) << SHIFT);
     for (int i = 0; i < n; i++) {
       int bits = f32.get(INT, from + 4L * i);
-      int code = code(signed, bits & Integer.MAX_VALUE, random(seed, first + i), base, smallest);
+      int code =
+          code(
+              signed,
+              bits & Integer.MAX_VALUE,
+              StochasticRounding.bits(seed, first + i) >>> 12,
+              base,
+              smallest);
       if (signed && code != 0) {
         code |= (bits >>> 24) & 0x80;
       }
@@ -114,14 +120,6 @@ final class Float8State {
   static int base(int largest, boolean signed) {
     int highest = signed ? HIGHEST_SIGNED : HIGHEST_UNSIGNED;
     return Math.max(0, (largest >>> SHIFT) + 1 - highest);
-  }
-
-  /** Twenty random bits for the i-th value under a seed. */
-  static int random(long seed, int i) {
-    int x = i * 0x9e3779b9 + (int) seed;
-    x = (x ^ (x >>> 16)) * 0x21f0aaad;
-    x = (x ^ (x >>> 15) ^ (int) (seed >>> 32)) * 0x735a2d97;
-    return (x ^ (x >>> 15)) >>> 12;
   }
 
   static void decode(

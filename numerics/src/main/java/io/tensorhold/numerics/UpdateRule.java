@@ -62,9 +62,19 @@ public record UpdateRule(
    * @param number of the block's step, from 1
    * @param gradientScale clips the global norm; 1: nothing to clip
    * @param trust LAMB's ratio; 1 for all others
-   * @param seed of the state's rounding: a hash of what is updated and of when
+   * @param seed of all stochastic rounding: a hash of the block and the log index
    */
   public record Command(long number, float gradientScale, float trust, long seed) {}
+
+  /** Whether weights in a codec are rounded stochastically after a gradient. */
+  public boolean stochastic(Codec weights) {
+    return rounding == Rounding.STOCHASTIC && weights.stochastic();
+  }
+
+  /** The seed of the rounding of weights from an element of the block on. */
+  public static long weightSeed(Command command, int first) {
+    return StochasticRounding.seed(command.seed(), -1, command.number(), first);
+  }
 
   /** Bytes of the state of a block. */
   public long stateBytes(int elements) {
@@ -181,7 +191,7 @@ public record UpdateRule(
           4L * (begin - from),
           4L * CHUNK,
           length);
-      encode(k, command.seed(), state, stateOff, from, to, elements, scratch);
+      encode(k, command, state, stateOff, from, to, elements, scratch);
     }
   }
 
@@ -212,7 +222,7 @@ public record UpdateRule(
 
   private void encode(
       Kernels k,
-      long seed,
+      Command command,
       MemorySegment state,
       long stateOff,
       int from,
@@ -221,7 +231,7 @@ public record UpdateRule(
       MemorySegment scratch) {
     for (int slot = 0; slot < optimizer.slots(); slot++) {
       long at = stateOff + slot * Float8State.bytes(elements) + Float8State.bytes(from);
-      long own = Hash.of(seed, slot, from);
+      long own = StochasticRounding.seed(command.seed(), slot, command.number(), from);
       k.optimizers()
           .encodeState(
               optimizer.signed(slot), own, scratch, 4L * CHUNK * slot, state, at, to - from);

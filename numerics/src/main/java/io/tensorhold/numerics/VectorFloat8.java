@@ -24,7 +24,7 @@ final class VectorFloat8 {
   private static final boolean WIDE = LANES >= 8;
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(LE);
-  private static final IntVector PLACES = IntVector.zero(I).addIndex(1).mul(0x9e3779b9);
+  private static final IntVector PLACES = IntVector.zero(I).addIndex(1);
 
   private VectorFloat8() {}
 
@@ -108,14 +108,7 @@ final class VectorFloat8 {
   }
 
   private static IntVector random(long seed, int first) {
-    IntVector x = PLACES.add(first * 0x9e3779b9 + (int) seed);
-    x = mix(x, 16).mul(0x21f0aaad);
-    x = mix(x, 15).lanewise(VectorOperators.XOR, (int) (seed >>> 32)).mul(0x735a2d97);
-    return mix(x, 15).lanewise(VectorOperators.LSHR, 12);
-  }
-
-  private static IntVector mix(IntVector x, int shift) {
-    return x.lanewise(VectorOperators.XOR, x.lanewise(VectorOperators.LSHR, shift));
+    return VectorRandom.bits(seed, PLACES.add(first)).lanewise(VectorOperators.LSHR, 12);
   }
 
   static void decode(

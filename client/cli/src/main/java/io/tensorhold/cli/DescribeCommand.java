@@ -7,9 +7,14 @@ import io.tensorhold.client.checkpoint.TensorEntry;
 import io.tensorhold.client.plan.Plan;
 import io.tensorhold.client.plan.PlanRequest;
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.Optimizer;
+import io.tensorhold.numerics.StateCodec;
 import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.MeasureModelResponse;
 import io.tensorhold.proto.v1.ModelSpec;
+import io.tensorhold.proto.v1.OptimizerSpec;
+import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.proto.v1.Rounding;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -85,15 +90,19 @@ final class DescribeCommand implements Callable<Integer> {
     ModelSpec spec = model.model().getSpec();
     Codec codec =
         model.parameters().stream().anyMatch(p -> p.codec() == Codec.Q8_0) ? Codec.Q8_0 : null;
-    String kind = spec.getOptimizer().getKind();
-    if (kind.equals("sgd") && spec.getOptimizer().getHyperOrDefault("momentum", 0) > 0) {
-      kind = "momentum";
+    OptimizerSpec optimizer = spec.getOptimizer();
+    PlanRequest.Optimizer planned = PlanRequest.Optimizer.NONE;
+    if (!optimizer.getKind().isEmpty()) {
+      planned =
+          PlanRequest.Optimizer.of(
+                  optimizer.getKind(), Optimizer.of(optimizer.getKind(), optimizer.getHyperMap()))
+              .with(stateCodec(optimizer));
     }
     return Plan.of(
         entries,
         PlanRequest.DEFAULT
             .withCodec(codec)
-            .withOptimizer(PlanRequest.Optimizer.of(kind.isEmpty() ? "none" : kind))
+            .withOptimizer(planned)
             .withStorage(
                 PlanRequest.Storage.DEFAULT.on(
                     Math.max(replicas, map.getServersCount()), replicas)));
@@ -110,6 +119,13 @@ final class DescribeCommand implements Callable<Integer> {
     document.put("consistency", spec.getConsistency().name());
     document.put("optimizer", spec.getOptimizer().getKind());
     document.put("hyper", spec.getOptimizer().getHyperMap());
+    document.put("schedule", spec.getOptimizer().getSchedule().getKind());
+    document.put("schedule_hyper", spec.getOptimizer().getSchedule().getHyperMap());
+    document.put("clip_value", spec.getOptimizer().getClipValue());
+    document.put("clip_norm", spec.getOptimizer().getClipNorm());
+    document.put("state_codec", stateCodec(spec.getOptimizer()).label());
+    document.put("rounding", spec.getOptimizer().getRounding().name());
+    document.put("own_optimizers", ownOptimizers(spec));
     document.put("metadata", spec.getMetadataMap());
     document.put("elements", model.parameters().stream().mapToLong(Parameter::elements).sum());
     document.put("weight_bytes", weights);
@@ -145,6 +161,44 @@ final class DescribeCommand implements Callable<Integer> {
     return document;
   }
 
+  private static StateCodec stateCodec(OptimizerSpec spec) {
+    return spec.getStateCodecValue() == 0
+        ? StateCodec.F32
+        : StateCodec.ofId(spec.getStateCodecValue());
+  }
+
+  /** Parameters that do not take the model's optimizer, and what they take. */
+  private static Map<String, String> ownOptimizers(ModelSpec spec) {
+    Map<String, String> own = new LinkedHashMap<>();
+    for (ParameterSpec parameter : spec.getParametersList()) {
+      if (parameter.hasOptimizer()) {
+        own.put(parameter.getName(), text(parameter.getOptimizer()));
+      }
+    }
+    return own;
+  }
+
+  private static String text(OptimizerSpec spec) {
+    StringBuilder text = new StringBuilder(spec.getKind() + " " + spec.getHyperMap());
+    if (spec.hasSchedule()) {
+      text.append(", schedule ").append(spec.getSchedule().getKind());
+      text.append(' ').append(spec.getSchedule().getHyperMap());
+    }
+    if (spec.getClipValue() > 0) {
+      text.append(", gradients clipped to ").append(spec.getClipValue());
+    }
+    if (spec.getClipNorm() > 0) {
+      text.append(", their norm to ").append(spec.getClipNorm());
+    }
+    if (stateCodec(spec) != StateCodec.F32) {
+      text.append(", state in ").append(stateCodec(spec).label());
+    }
+    if (spec.getRounding() == Rounding.ROUNDING_STOCHASTIC) {
+      text.append(", rounded stochastically");
+    }
+    return text.toString();
+  }
+
   private void text(
       ModelHandle model, long weights, Plan plan, Measured measured, int replicas, int servers) {
     ModelSpec spec = model.model().getSpec();
@@ -155,9 +209,8 @@ final class DescribeCommand implements Callable<Integer> {
         model.model().getState(),
         spec.getDurability(),
         spec.getConsistency(),
-        spec.getOptimizer().getKind().isEmpty()
-            ? ""
-            : ", " + spec.getOptimizer().getKind() + " " + spec.getOptimizer().getHyperMap());
+        spec.getOptimizer().getKind().isEmpty() ? "" : ", " + text(spec.getOptimizer()));
+    ownOptimizers(spec).forEach((name, own) -> Output.line("%s: %s", name, own));
     Output.line(
         "%d tensors, %s elements, %s of weights a replica, %d replica%s on %d server%s",
         model.parameters().size(),

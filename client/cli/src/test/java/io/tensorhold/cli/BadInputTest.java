@@ -153,7 +153,7 @@ class BadInputTest {
 
   @Test
   void optimizersAndHyperParameters() {
-    refusesSpec("OPTIMIZER_INVALID", "adagrad", s -> s.getOptimizerBuilder().setKind("adagrad"));
+    refusesSpec("OPTIMIZER_INVALID", "adamax", s -> s.getOptimizerBuilder().setKind("adamax"));
     refusesSpec(
         "OPTIMIZER_INVALID",
         "lr",

@@ -2,9 +2,9 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
-import io.tensorhold.numerics.Hash;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.numerics.Norms;
+import io.tensorhold.numerics.StochasticRounding;
 import io.tensorhold.numerics.UpdateRule;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.shard.PushCommand.Operation;
@@ -15,13 +15,11 @@ import java.lang.foreign.MemorySegment;
 /**
  * The arithmetic of one push on one block: decode, operate, encode, in a fixed order.
  *
- * <p>Only the elements that the push names are touched, in runs. A q8_0 block is worked on in whole
- * groups of 32: the neighbours of a touched element share its scale. Encoded optimizer state is
- * worked on in its whole groups likewise.
+ * <p>Only the elements that the push names are touched, in runs. Under a codec with groups whole
+ * groups are worked on: the neighbours of a touched element share its scale. So is encoded
+ * optimizer state.
  */
 final class BlockUpdate implements AutoCloseable {
-  private static final int GROUP = 32;
-
   private final Kernels kernels;
   private MemorySegment weightScratch = OffHeap.allocate(0);
   private MemorySegment payloadScratch = OffHeap.allocate(0);
@@ -89,7 +87,7 @@ final class BlockUpdate implements AutoCloseable {
       MemorySegment block, PushCommand push, int i, long index) {
     Part part = push.parts().get(i);
     long step = BlockLayout.step(block) + 1;
-    long seed = Hash.of(Hash.of(part.parameter(), part.block(), index), step, 0);
+    long seed = StochasticRounding.seed(part.parameter(), part.block(), index, 0);
     return new UpdateRule.Command(step, push.gradientScale(), push.trust(i), seed);
   }
 
@@ -179,16 +177,19 @@ final class BlockUpdate implements AutoCloseable {
       operate(work, first, length, values, valuesOffset, work.block, weights);
       return;
     }
-    int from = codec == Codec.Q8_0 ? first / GROUP * GROUP : first;
-    int to =
-        codec == Codec.Q8_0
-            ? (int) Math.min(work.elements, Math.ceilDiv((long) first + length, GROUP) * GROUP)
-            : first + length;
+    int group = codec.group();
+    int from = first / group * group;
+    int to = (int) Math.min(work.elements, Math.ceilDiv((long) first + length, group) * group);
     long coded = BlockLayout.HEADER_BYTES + codec.bytes(DType.F32, from);
     weightScratch = grow(weightScratch, 4L * (to - from));
     codec.decode(kernels, work.block, coded, weightScratch, 0, to - from);
     operate(work, first, length, values, valuesOffset, weightScratch, 4L * (first - from));
-    codec.encode(kernels, weightScratch, 0, work.block, coded, to - from);
+    if (work.operation == Operation.GRADIENT && work.parameter.rule().stochastic(codec)) {
+      long seed = UpdateRule.weightSeed(work.command, from);
+      codec.encodeStochastic(kernels, weightScratch, 0, work.block, coded, to - from, seed);
+    } else {
+      codec.encode(kernels, weightScratch, 0, work.block, coded, to - from);
+    }
   }
 
   private void operate(

@@ -2,6 +2,8 @@ package io.tensorhold.client.plan;
 
 import io.tensorhold.numerics.Blocks;
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.StateCodec;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -42,6 +44,8 @@ public record PlanRequest(
    * @param slotBytes bytes of one value: 4 for f32, 1 + 4/256 for blockwise 8-bit
    */
   public record Optimizer(String kind, int slots, double slotBytes) {
+    private static final Map<String, Double> MOMENTUM = Map.of("momentum", 0.9);
+
     /** Bytes of a value of blockwise 8-bit state: one, and an f32 scale for each 256. */
     public static final double EIGHT_BIT = 1 + 4.0 / 256;
 
@@ -56,19 +60,25 @@ public record PlanRequest(
     /**
      * The optimizer of this name with f32 state.
      *
-     * @param kind none, sgd, momentum, adam or adamw
+     * @param kind none, momentum (sgd with it), or a kind that the server knows
+     * @throws IllegalArgumentException if it is none of these
      */
     public static Optimizer of(String kind) {
-      int slots =
-          switch (kind) {
-            case "none", "sgd" -> 0;
-            case "momentum" -> 1;
-            case "adam", "adamw" -> 2;
-            default ->
-                throw new IllegalArgumentException(
-                    "optimizer=" + kind + "; known are none, sgd, momentum, adam, adamw");
-          };
-      return new Optimizer(kind, slots, Float.BYTES);
+      return switch (kind) {
+        case "none" -> NONE;
+        case "momentum" -> of(kind, io.tensorhold.numerics.Optimizer.of("sgd", MOMENTUM));
+        default -> of(kind, io.tensorhold.numerics.Optimizer.of(kind, Map.of()));
+      };
+    }
+
+    /** A server's optimizer, under a name, with f32 state. */
+    public static Optimizer of(String kind, io.tensorhold.numerics.Optimizer optimizer) {
+      return new Optimizer(kind, optimizer.slots(), (double) Float.BYTES / optimizer.row());
+    }
+
+    /** The same with its state in another codec. */
+    public Optimizer with(StateCodec codec) {
+      return codec == StateCodec.F32 ? this : new Optimizer(kind, slots, codec.bytesPerValue());
     }
 
     /** The same with blockwise 8-bit state. */
