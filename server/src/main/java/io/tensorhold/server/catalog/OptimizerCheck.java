@@ -70,7 +70,8 @@ public final class OptimizerCheck {
   static void completeParameter(ParameterSpec.Builder parameter, OptimizerSpec shared) {
     OptimizerSpec spec = shared;
     if (parameter.hasOptimizer()) {
-      if (parameter.getOptimizer().hasClipNorm()) {
+      if (parameter.getOptimizer().hasClipNorm()
+          && parameter.getOptimizer().getClipNorm() != shared.getClipNorm()) {
         throw refusal(
             "clip_norm of %s: value=%s; the norm is of all parameters together: set the model's"
                 .formatted(
