@@ -12,12 +12,10 @@ import java.lang.foreign.MemorySegment;
 /**
  * The arithmetic of one push on one block: decode, operate, encode, in a fixed order.
  *
- * <p>Only the elements that the push names are touched, in runs. A q8_0 block is worked on in whole
- * groups of 32: the neighbours of a touched element share its scale.
+ * <p>Only the elements that the push names are touched, in runs. A block is worked on in whole
+ * groups of its codec: the neighbours of a touched element share its scale.
  */
 final class BlockUpdate implements AutoCloseable {
-  private static final int GROUP = 32;
-
   private final Kernels kernels;
   private MemorySegment weightScratch = OffHeap.allocate(0);
   private MemorySegment payloadScratch = OffHeap.allocate(0);
@@ -109,11 +107,9 @@ final class BlockUpdate implements AutoCloseable {
       operate(block, op, rule, step, first, length, elements, values, valuesOffset, block, weights);
       return;
     }
-    int from = codec == Codec.Q8_0 ? first / GROUP * GROUP : first;
-    int to =
-        codec == Codec.Q8_0
-            ? (int) Math.min(elements, Math.ceilDiv((long) first + length, GROUP) * GROUP)
-            : first + length;
+    int group = codec.group();
+    int from = first / group * group;
+    int to = (int) Math.min(elements, Math.ceilDiv((long) first + length, group) * group);
     long coded = BlockLayout.HEADER_BYTES + codec.bytes(io.tensorhold.numerics.DType.F32, from);
     weightScratch = grow(weightScratch, 4L * (to - from));
     codec.decode(kernels, block, coded, weightScratch, 0, to - from);
