@@ -224,3 +224,66 @@ void step_adam(out_t w, in_t g, long n) {
     w[i] -= size * m[i] / (sqrtf(v[i]) / root2 + eps);
   }
 }
+
+void step_adagrad(out_t w, in_t g, long n) {
+  const float size = 1e-2f, eps = 1e-10f;
+  out_t a = w + 2 * n;
+  for (long i = 0; i < n; i++) {
+    a[i] += g[i] * g[i];
+    w[i] -= size * g[i] / (sqrtf(a[i]) + eps);
+  }
+}
+
+void step_rmsprop(out_t w, in_t g, long n) {
+  const float lr = 1e-2f, alpha = 0.99f, gain = 0.01f, eps = 1e-8f;
+  out_t v = w + 2 * n;
+  for (long i = 0; i < n; i++) {
+    v[i] = alpha * v[i] + gain * g[i] * g[i];
+    w[i] -= lr * g[i] / (sqrtf(v[i]) + eps);
+  }
+}
+
+void step_adadelta(out_t w, in_t g, long n) {
+  const float lr = 1, rho = 0.9f, gain = 0.1f, eps = 1e-6f;
+  out_t v = w + 2 * n, a = w + 3 * n;
+  for (long i = 0; i < n; i++) {
+    v[i] = rho * v[i] + gain * g[i] * g[i];
+    float u = sqrtf(a[i] + eps) / sqrtf(v[i] + eps) * g[i];
+    a[i] = rho * a[i] + gain * u * u;
+    w[i] -= lr * u;
+  }
+}
+
+void step_ftrl(out_t w, in_t g, long n) {
+  const float alpha = 0.1f, beta = 1, l1 = 0, l2 = 0;
+  out_t z = w + 2 * n, s = w + 3 * n;
+  for (long i = 0; i < n; i++) {
+    float sum = s[i] + g[i] * g[i];
+    z[i] += g[i] - (sqrtf(sum) - sqrtf(s[i])) / alpha * w[i];
+    s[i] = sum;
+    float pull = z[i] > 0 ? l1 - z[i] : -l1 - z[i];
+    w[i] = fabsf(z[i]) <= l1 ? 0 : pull / ((beta + sqrtf(sum)) / alpha + l2);
+  }
+}
+
+void step_lion(out_t w, in_t g, long n) {
+  const float lr = 1e-4f, beta1 = 0.9f, beta2 = 0.99f;
+  out_t m = w + 2 * n;
+  for (long i = 0; i < n; i++) {
+    float c = beta1 * m[i] + (1 - beta1) * g[i];
+    w[i] -= lr * (c > 0 ? 1.0f : c < 0 ? -1.0f : 0.0f);
+    m[i] = beta2 * m[i] + (1 - beta2) * g[i];
+  }
+}
+
+void step_lamb(out_t w, in_t g, long n) {
+  const float gain1 = 0.1f, beta2 = 0.999f, gain2 = 0.001f, correction1 = 1, root2 = 0.3f, eps = 1e-6f;
+  const float rate = 1e-3f, decay = 0.01f;
+  out_t m = w + 2 * n, v = w + 3 * n;
+  for (long i = 0; i < n; i++) {
+    float d = g[i];
+    m[i] += gain1 * (d - m[i]);
+    v[i] = beta2 * v[i] + gain2 * d * d;
+    w[i] -= rate * (m[i] / correction1 / (sqrtf(v[i]) / root2 + eps) + decay * w[i]);
+  }
+}

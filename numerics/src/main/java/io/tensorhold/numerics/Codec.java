@@ -280,11 +280,15 @@ public enum Codec {
       }
     }
     throw new IllegalArgumentException(
-        "unknown codec: value=\"%s\" known=%s".formatted(name, labels()));
+        "unknown codec: value=\"%s\" known=%s, raw".formatted(name, computableLabels()));
   }
 
-  private static String labels() {
-    return Arrays.stream(ALL).map(Codec::label).collect(Collectors.joining(", "));
+  /** The labels of all codecs that can be computed with, as messages list them. */
+  public static String computableLabels() {
+    return Arrays.stream(ALL)
+        .filter(Codec::computable)
+        .map(Codec::label)
+        .collect(Collectors.joining(", "));
   }
 
   static UnsupportedOperationException rawHasNoValues() {

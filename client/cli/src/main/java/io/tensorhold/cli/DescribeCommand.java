@@ -88,8 +88,12 @@ final class DescribeCommand implements Callable<Integer> {
                         p.name(), p.dtype(), p.shape(), p.bytes(Codec.nativeOf(p.dtype()))))
             .toList();
     ModelSpec spec = model.model().getSpec();
-    Codec codec =
-        model.parameters().stream().anyMatch(p -> p.codec() == Codec.Q8_0) ? Codec.Q8_0 : null;
+    Codec codec = // the one that was asked for, if any; what it does not fit is stored as it came
+        model.parameters().stream()
+            .filter(p -> p.codec() != Codec.nativeOf(p.dtype()))
+            .map(Parameter::codec)
+            .findFirst()
+            .orElse(null);
     OptimizerSpec optimizer = spec.getOptimizer();
     PlanRequest.Optimizer planned = PlanRequest.Optimizer.NONE;
     if (!optimizer.getKind().isEmpty()) {

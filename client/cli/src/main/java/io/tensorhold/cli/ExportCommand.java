@@ -28,7 +28,7 @@ import picocli.CommandLine.Parameters;
     description = "Write a model to a .safetensors file, or into the graph of an .onnx file.",
     footer = {
       "",
-      "Tensors come back in the dtype they were loaded with; what is not stored as q8_0 comes back",
+      "Tensors come back in the dtype they were loaded with; what is stored in that dtype comes back",
       "byte for byte.",
       "",
       "Examples:",

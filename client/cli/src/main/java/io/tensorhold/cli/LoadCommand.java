@@ -46,7 +46,8 @@ final class LoadCommand implements Callable<Integer> {
   @Option(
       names = "--codec",
       description =
-          "Store f32, f16 and bf16 tensors as f32, f16, bf16 or q8_0 (default: each as it is).")
+          "Store f32, f16 and bf16 tensors as f32, f16, bf16, fp8_e4m3, q8_0, q8_linear, q4_0 or nf4"
+              + " (default: each as it is).")
   private @Nullable String codec;
 
   @Option(names = "--optimizer", description = "sgd, adam or adamw: the model takes gradients.")

@@ -36,7 +36,10 @@ final class PlanCommand implements Callable<Integer> {
   @Parameters(paramLabel = "WHAT", description = "A checkpoint, a config.json, or a number.")
   private String what = "";
 
-  @Option(names = "--codec", description = "f32, f16, bf16 or q8_0 (default: each as it is).")
+  @Option(
+      names = "--codec",
+      description =
+          "f32, f16, bf16, fp8_e4m3, q8_0, q8_linear, q4_0 or nf4 (default: each as it is).")
   private @Nullable String codec;
 
   @Option(names = "--optimizer", description = "none (default), sgd, momentum, adam or adamw.")
@@ -97,6 +100,7 @@ final class PlanCommand implements Callable<Integer> {
     Map<String, Object> document = new LinkedHashMap<>();
     document.put("parameters", plan.parameters());
     document.put("weight_bytes", plan.weightBytes());
+    document.put("bits_per_weight", bitsPerWeight(plan));
     document.put("storage", plan.storage());
     document.put("training", plan.training());
     List<Map<String, Object>> groups = new ArrayList<>();
@@ -112,10 +116,14 @@ final class PlanCommand implements Callable<Integer> {
     return document;
   }
 
+  private static double bitsPerWeight(Plan plan) {
+    return plan.parameters() == 0 ? 0 : 8.0 * plan.weightBytes() / plan.parameters();
+  }
+
   private void text(Plan plan) {
     Output.line(
-        "%s parameters, weights %s",
-        Output.count(plan.parameters()), Output.bytes(plan.weightBytes()));
+        "%s parameters, weights %s, %.3f bits each with their scales",
+        Output.count(plan.parameters()), Output.bytes(plan.weightBytes()), bitsPerWeight(plan));
     System.out.println();
     Plan.StoragePlan storage = plan.storage();
     Output.table(

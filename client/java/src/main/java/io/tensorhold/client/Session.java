@@ -71,7 +71,7 @@ public final class Session implements AutoCloseable {
         parameter.model(), operation, TensorParts.whole(parameter, codec, source), Step.NONE);
   }
 
-  /** Pushes a slice: its elements under a codec other than q8_0, row-major. */
+  /** Pushes a slice: its elements as f32, f16 or bf16, row-major. */
   public CompletableFuture<PushResult> push(
       Parameter parameter, Slice slice, Operation operation, Codec codec, MemorySegment source) {
     return send(

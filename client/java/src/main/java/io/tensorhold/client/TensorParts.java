@@ -80,15 +80,13 @@ final class TensorParts {
    * @throws TensorholdException CODEC_INVALID if elements share bytes
    */
   static long width(Parameter parameter, @Nullable Codec codec) {
-    if (codec == Codec.Q8_0
-        || (codec == Codec.RAW && parameter.dtype().bits() % 8 != 0)
-        || codec == null) {
+    if (codec == null || !codec.sliceable(parameter.dtype())) {
       throw new TensorholdException(
           "CODEC_INVALID",
           "a slice of %s can't be moved as %s: choose f32, f16 or bf16"
               .formatted(parameter.name(), codec == null ? "stored" : codec.label()));
     }
-    return codec == Codec.RAW ? parameter.dtype().bits() / 8 : codec.bytes(parameter.dtype(), 1);
+    return codec.bytes(parameter.dtype(), 1);
   }
 
   static void requireBytes(String what, long expected, MemorySegment memory) {

@@ -262,7 +262,7 @@ public final class TensorholdClient implements AutoCloseable {
                 payload, 0, target, parameter.offset(header.getBlock(), sent), payload.byteSize()));
   }
 
-  /** Pulls a slice, row-major, into memory of exactly its size; the codec is not q8_0. */
+  /** Pulls a slice, row-major, into memory of exactly its size; the codec is f32, f16 or bf16. */
   public void pull(Parameter parameter, Slice slice, @Nullable Codec codec, MemorySegment target) {
     Codec sent = codec == null ? parameter.codec() : codec;
     long width = TensorParts.width(parameter, sent);

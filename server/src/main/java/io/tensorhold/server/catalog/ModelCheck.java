@@ -194,7 +194,7 @@ public final class ModelCheck {
                   quote(spec.getName()),
                   dtype,
                   codec.label(),
-                  dtype.computable() ? "f32, f16, bf16, q8_0" : "raw"),
+                  dtype.computable() ? Codec.computableLabels() : "raw"),
           "parameter",
           spec.getName(),
           "value",

@@ -92,17 +92,17 @@ public final class PartCheck {
     if (runs.length == 0) {
       return;
     }
-    if (part.codec() == Codec.Q8_0) {
+    if (part.codec().group() > 1) {
       throw new Refusal(
           Reason.CODEC_INVALID,
-          "a part of block %d of %s can't be sent as q8_0: send f32, f16 or bf16"
-              .formatted(part.block(), name),
+          "a part of block %d of %s can't be sent as %s: send f32, f16 or bf16"
+              .formatted(part.block(), name, part.codec().label()),
           "parameter",
           name,
           "value",
           part.codec().label());
     }
-    if (part.codec() == Codec.RAW && parameter.dtype().bits() % 8 != 0) {
+    if (!part.codec().sliceable(parameter.dtype())) {
       throw new Refusal(
           Reason.CODEC_INVALID,
           "elements of %s have %d bits: send whole blocks"

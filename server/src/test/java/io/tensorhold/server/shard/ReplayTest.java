@@ -188,7 +188,16 @@ class ReplayTest {
   }
 
   private ParameterRecord parameter() {
-    Codec[] codecs = {Codec.F32, Codec.F32, Codec.F16, Codec.BF16, Codec.Q8_0};
+    Codec[] codecs = {
+      Codec.F32,
+      Codec.F16,
+      Codec.BF16,
+      Codec.Q8_0,
+      Codec.FP8_E4M3,
+      Codec.Q4_0,
+      Codec.NF4,
+      Codec.Q8_LINEAR
+    };
     String[] kinds = {"", "", "", "sgd", "adam", "adamw", "adagrad", "rmsprop", "ftrl", "lion"};
     boolean first = parameters.isEmpty(); // compared with the model, and never dropped
     String kind = first ? "" : kinds[random.nextInt(kinds.length)];

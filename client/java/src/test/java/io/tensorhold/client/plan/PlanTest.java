@@ -58,7 +58,16 @@ class PlanTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"F32, 4000", "F16, 2000", "BF16, 2000", "Q8_0, 1088"})
+  @CsvSource({
+    "F32, 4000",
+    "F16, 2000",
+    "BF16, 2000",
+    "Q8_0, 1088",
+    "FP8_E4M3, 1040",
+    "Q4_0, 576",
+    "NF4, 576",
+    "Q8_LINEAR, 1040"
+  })
   void lastGroupOfATensorIsStoredWhole(Codec codec, long bytes) {
     Plan plan = Plan.of(1000, PlanRequest.DEFAULT.withCodec(codec));
     assertThat(plan.weightBytes()).isEqualTo(bytes);
