@@ -40,6 +40,7 @@ import picocli.CommandLine.ParseResult;
       StatusCommand.class,
       DemoCommand.class,
       DemoWorkerCommand.class,
+      CommandLine.HelpCommand.class,
       Main.Completion.class
     })
 public final class Main implements Callable<Integer> {
@@ -59,6 +60,7 @@ public final class Main implements Callable<Integer> {
     }
     return new CommandLine(new Main())
         .setCaseInsensitiveEnumValuesAllowed(true)
+        .setUsageHelpAutoWidth(true)
         .setExecutionExceptionHandler(Main::failed)
         .execute(args);
   }
