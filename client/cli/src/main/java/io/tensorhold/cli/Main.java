@@ -8,6 +8,8 @@ import java.io.IOException;
 import java.util.Arrays;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletionException;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import picocli.AutoComplete;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -44,6 +46,8 @@ import picocli.CommandLine.ParseResult;
       Main.Completion.class
     })
 public final class Main implements Callable<Integer> {
+  private static final Logger GRPC_LOG = Logger.getLogger("io.grpc");
+
   @Override
   public Integer call() {
     CommandLine.usage(this, System.out);
@@ -57,6 +61,8 @@ public final class Main implements Callable<Integer> {
     }
     if (System.getenv("TENSORHOLD_LOG_LEVEL") == null) {
       System.setProperty("TENSORHOLD_LOG_LEVEL", "WARN");
+      // gRPC logs through the JDK; what it has to say reaches the user as the command's own error.
+      GRPC_LOG.setLevel(Level.OFF);
     }
     return new CommandLine(new Main())
         .setCaseInsensitiveEnumValuesAllowed(true)
