@@ -42,7 +42,8 @@ public class KernelBench {
   /** The system property that names the shared library made of kernels.c. */
   static final String LIBRARY = "tensorhold.bench.kernels";
 
-  private static final List<String> OPTIMIZERS = List.of("sgd", "adam", "adagrad", "rmsprop", "adadelta", "ftrl", "lion", "lamb");
+  private static final List<String> OPTIMIZERS =
+      List.of("sgd", "adam", "adagrad", "rmsprop", "adadelta", "ftrl", "lion", "lamb");
   private static final int MOST_SLOTS = 2;
 
   /** A step number at which Adam's corrections are neither 0 nor 1. */
