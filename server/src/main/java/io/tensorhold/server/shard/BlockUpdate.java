@@ -11,6 +11,10 @@ import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.store.BlockLayout;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.function.BiFunction;
 
 /**
  * The arithmetic of one push on one block: decode, operate, encode, in a fixed order.
@@ -108,10 +112,34 @@ final class BlockUpdate implements AutoCloseable {
   }
 
   /**
-   * The sums of squares that part {@code i} of a push of gradients adds to those over all blocks;
-   * nothing is changed.
+   * The sums of squares that a push of gradients adds to those over all blocks, part by part, for
+   * the factors that it must carry when it goes to the log. Nothing is changed. LAMB's directions
+   * depend on the gradient scale: measure without it, then, if it is not 1, once more with it.
+   *
+   * @param known the parameters of its parts, which were checked
+   * @param blocks reads a block of a parameter, held for us
    */
-  BlockSums measure(
+  List<BlockSums> measure(
+      PushCommand push,
+      Map<Long, ParameterRecord> known,
+      BiFunction<ParameterRecord, Integer, Unit> blocks) {
+    List<BlockSums> sums = new ArrayList<>();
+    long offset = 0;
+    for (int i = 0; i < push.parts().size(); i++) {
+      Part part = push.parts().get(i);
+      ParameterRecord parameter = known.get(part.parameter());
+      Unit unit = blocks.apply(parameter, part.block());
+      try {
+        sums.add(measure(unit.memory(), parameter, push, i, offset));
+      } finally {
+        unit.release();
+      }
+      offset += part.payloadBytes();
+    }
+    return sums;
+  }
+
+  private BlockSums measure(
       MemorySegment block, ParameterRecord parameter, PushCommand push, int i, long offset) {
     Part part = push.parts().get(i);
     int elements = BlockLayout.elements(block);

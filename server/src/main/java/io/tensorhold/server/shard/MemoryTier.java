@@ -207,4 +207,12 @@ final class MemoryTier {
   static long weightBytes(Unit unit) {
     return BlockLayout.weightBytes(unit.memory());
   }
+
+  /** How urgently dirty blocks want to be flushed. */
+  ShardMachine.Pressure pressure() {
+    if (dirtyBytes() > budget / 2 || unflushedBytes() > budget - budget / 4) {
+      return ShardMachine.Pressure.NOW;
+    }
+    return dirtyBytes() > budget / 4 ? ShardMachine.Pressure.SOON : ShardMachine.Pressure.NONE;
+  }
 }

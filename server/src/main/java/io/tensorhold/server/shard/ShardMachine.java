@@ -237,28 +237,9 @@ public final class ShardMachine implements AutoCloseable {
     return unit == null ? Unit.zeros(parameter, block) : unit;
   }
 
-  /**
-   * The sums that a push of gradients adds to those over all blocks, part by part, for the factors
-   * that it must carry when it goes to the log. Changes nothing. LAMB's directions depend on the
-   * gradient scale: measure without it, then, if it turns out not to be 1, once more with it.
-   *
-   * @param known the parameters of its parts, which were checked
-   */
+  /** The sums that a push of gradients needs its factors from, part by part; changes nothing. */
   public synchronized List<BlockSums> measure(PushCommand push, Map<Long, ParameterRecord> known) {
-    List<BlockSums> sums = new ArrayList<>();
-    long offset = 0;
-    for (int i = 0; i < push.parts().size(); i++) {
-      Part part = push.parts().get(i);
-      ParameterRecord parameter = known.get(part.parameter());
-      Unit unit = read(parameter, part.block());
-      try {
-        sums.add(update.measure(unit.memory(), parameter, push, i, offset));
-      } finally {
-        unit.release();
-      }
-      offset += part.payloadBytes();
-    }
-    return sums;
+    return update.measure(push, known, this::read);
   }
 
   /** Whether a push was applied already, in the log or in the overlay of {@code term}. */
@@ -316,11 +297,7 @@ public final class ShardMachine implements AutoCloseable {
 
   /** How urgently {@link #beginFlush} is wanted. */
   public synchronized Pressure pressure() {
-    long budget = tier.budget();
-    if (tier.dirtyBytes() > budget / 2 || tier.unflushedBytes() > budget - budget / 4) {
-      return Pressure.NOW;
-    }
-    return tier.dirtyBytes() > budget / 4 ? Pressure.SOON : Pressure.NONE;
+    return tier.pressure();
   }
 
   /**
