@@ -82,15 +82,19 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
       if (diskFull.getAsBoolean()) {
         throw BlockRequests.diskFull();
       }
-      checked = requests.check(header, frame.payload());
-      done =
-          trainer.push(
-              checked.view().model(),
-              header.getShard(),
-              checked.command(),
-              checked.parameters(),
-              new Trainer.Step(header.getStep(), header.getRank(), header.getPart()),
-              header.getExpectTerm());
+      checked = requests.check(header, frame);
+      try {
+        done =
+            trainer.push(
+                checked.view().model(),
+                header.getShard(),
+                checked.command(),
+                checked.parameters(),
+                new Trainer.Step(header.getStep(), header.getRank(), header.getPart()),
+                header.getExpectTerm());
+      } finally {
+        checked.release();
+      }
     } catch (RuntimeException e) {
       done = CompletableFuture.failedFuture(e);
     }

@@ -5,6 +5,7 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.store.BlockLayout;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.Map;
@@ -78,7 +79,11 @@ final class Overlay {
     long offset = 0;
     for (Part part : push.parts()) {
       ParameterRecord parameter = known.get(part.parameter());
-      Unit unit = writable(new BlockKey(part.parameter(), part.block()), parameter, copyOfBase);
+      BlockKey key = new BlockKey(part.parameter(), part.block());
+      if (push.received() != null && adopt(key, push.received())) {
+        break;
+      }
+      Unit unit = writable(key, parameter, copyOfBase);
       update.apply(unit.memory(), parameter, push.operation(), part, push.payload(), offset);
       offset += part.payloadBytes();
     }
@@ -87,6 +92,19 @@ final class Overlay {
       sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
     }
     return Outcome.APPLIED;
+  }
+
+  /** Puts a block in the place of the one before it; false: there is none yet. */
+  private boolean adopt(BlockKey key, Unit received) {
+    Unit before = units.get(key);
+    if (before == null) {
+      return false;
+    }
+    BlockLayout.setLogIndex(received.memory(), BlockLayout.logIndex(before.memory()));
+    BlockLayout.setStep(received.memory(), BlockLayout.step(before.memory()));
+    units.put(key, received.hold());
+    before.release();
+    return true;
   }
 
   private Unit writable(

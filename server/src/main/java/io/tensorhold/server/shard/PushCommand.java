@@ -3,15 +3,27 @@ package io.tensorhold.server.shard;
 import io.tensorhold.numerics.Codec;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One push as the log carries it: to be applied whole, once, or not at all.
  *
  * @param tags whose push this is; several when the gradients of several ranks were averaged into it
  * @param payload the bytes of all parts, one after another
+ * @param received the block that an ASSIGN of one whole block makes, when its payload was received
+ *     in place: {@code payload} is its weights. It may be adopted instead of copied
  */
 public record PushCommand(
-    List<Tag> tags, Operation operation, List<Part> parts, MemorySegment payload) {
+    List<Tag> tags,
+    Operation operation,
+    List<Part> parts,
+    MemorySegment payload,
+    @Nullable Unit received) {
+
+  /** A push whose payload is memory of its own. */
+  public PushCommand(List<Tag> tags, Operation operation, List<Part> parts, MemorySegment payload) {
+    this(tags, operation, parts, payload, null);
+  }
 
   /** What a push does; ids are in the log: do not change them. */
   public enum Operation {
