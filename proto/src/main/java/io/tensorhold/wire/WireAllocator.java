@@ -4,6 +4,7 @@ import io.netty.buffer.AbstractByteBufAllocator;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.ByteBufAllocator;
 import io.netty.buffer.CompositeByteBuf;
+import java.util.concurrent.atomic.LongAdder;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,11 +27,13 @@ final class WireAllocator extends AbstractByteBufAllocator {
   private final ByteBufAllocator memory;
   private final boolean passThrough;
   private final ReadBuffers reads = new ReadBuffers();
+  private final LongAdder passed = new LongAdder();
 
   /** A frame that waits for its buffer, and the buffer when it was handed out. */
   private static final class Placement {
     private @Nullable FrameStream frame;
     private @Nullable CompositeByteBuf buffer;
+    private @Nullable WireAllocator from;
   }
 
   /**
@@ -61,9 +64,20 @@ final class WireAllocator extends AbstractByteBufAllocator {
       return null;
     }
     CompositeByteBuf buffer = placement.buffer;
+    WireAllocator from = placement.from;
     placement.frame = null;
     placement.buffer = null;
-    return buffer != null && !buffer.isWritable() ? buffer : null;
+    placement.from = null;
+    if (buffer == null || from == null || buffer.isWritable()) {
+      return null;
+    }
+    from.passed.increment();
+    return buffer;
+  }
+
+  /** Frames whose payload was passed through so far. */
+  long passed() {
+    return passed.sum();
   }
 
   @Override
@@ -78,6 +92,7 @@ final class WireAllocator extends AbstractByteBufAllocator {
     CompositeByteBuf buffer = compositeDirectBuffer(Integer.MAX_VALUE);
     buffer.addComponent(false, memory.directBuffer(head, head).writerIndex(head));
     placement.buffer = buffer;
+    placement.from = this;
     return buffer;
   }
 

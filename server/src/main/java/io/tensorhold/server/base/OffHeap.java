@@ -29,7 +29,7 @@ public final class OffHeap {
   private static final MethodHandle FREE =
       link("free", FunctionDescriptor.ofVoid(ValueLayout.ADDRESS));
   private static final AtomicLong ALLOCATED = new AtomicLong();
-  private static final long KEPT_BYTES = 32 << 20;
+  private static final long KEPT_BYTES = 16 << 20;
   private static final int KEPT_PIECE_BYTES = 64 << 10;
   private static final Map<Long, ArrayDeque<MemorySegment>> KEPT = new HashMap<>();
   private static long keptBytes;
