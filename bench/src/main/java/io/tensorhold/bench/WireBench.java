@@ -14,7 +14,9 @@ import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.ParameterSpec;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Semaphore;
@@ -22,53 +24,89 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Streams 1 MiB blocks between this process and a server: pull, push to a CHECKPOINTED model, push
- * to a LOGGED one. Prints one line for each: name, GB/s.
+ * Streams blocks between this process and a server: pull, push to a CHECKPOINTED model, push to a
+ * LOGGED one, at 1 MiB and at 256 KiB; and pulls a small tensor, one call after another. Prints
+ * lines of a name and a value: GB/s, CPU seconds of both processes for each GB, microseconds.
  */
 public final class WireBench {
-  private static final int BLOCKS = 64;
-  private static final int IN_FLIGHT = 32;
+  private static final long MODEL_BYTES = 64L << 20;
+  private static final long IN_FLIGHT_BYTES = 32L << 20;
   private static final float VALUE = 0.5f;
 
   private final TensorholdClient client;
+  private final ProcessHandle server;
   private final double seconds;
+  private final double warmup;
 
-  private WireBench(TensorholdClient client, double seconds) {
+  private WireBench(TensorholdClient client, ProcessHandle server, double seconds, double warmup) {
     this.client = client;
+    this.server = server;
     this.seconds = seconds;
+    this.warmup = warmup;
   }
 
-  /** Arguments: servers, seconds of each measurement, seconds of warm-up. */
+  /** Arguments: servers, the server's process id, seconds of each measurement, of each warm-up. */
   public static void main(String[] args) {
     ClientOptions options =
         new ClientOptions(List.of(args[0].split(",", -1))).withDeadline(Duration.ofSeconds(60));
     try (TensorholdClient client = TensorholdClient.connect(options);
         Session session = client.openSession("wire bench");
         Arena arena = Arena.ofShared()) {
+      WireBench bench =
+          new WireBench(
+              client,
+              ProcessHandle.of(Long.parseLong(args[1])).orElseThrow(),
+              Double.parseDouble(args[2]),
+              Double.parseDouble(args[3]));
       MemorySegment block = arena.allocate(1 << 20);
       for (long i = 0; i < 1 << 18; i++) {
-        block.setAtIndex(java.lang.foreign.ValueLayout.JAVA_FLOAT, i, VALUE);
+        block.setAtIndex(ValueLayout.JAVA_FLOAT, i, VALUE);
       }
-      WireBench warm = new WireBench(client, Double.parseDouble(args[2]));
-      WireBench bench = new WireBench(client, Double.parseDouble(args[1]));
-      Parameter checkpointed = model(client, "checkpointed", Durability.CHECKPOINTED);
-      warm.push(session, checkpointed, block);
-      print("push-checkpointed", bench.push(session, checkpointed, block));
-      warm.pull(checkpointed);
-      print("pull", bench.pull(checkpointed));
-      client.delete("checkpointed", false);
-      Parameter logged = model(client, "logged", Durability.LOGGED);
-      warm.push(session, logged, block);
-      print("push-logged", bench.push(session, logged, block));
+      bench.blocks(session, block, "");
+      bench.blocks(session, block.asSlice(0, 256 << 10), "-256k");
+      bench.small();
+    }
+  }
+
+  private void blocks(Session session, MemorySegment block, String suffix) {
+    Parameter checkpointed = model("checkpointed", Durability.CHECKPOINTED, block.byteSize());
+    measure("push-checkpointed" + suffix, time -> push(session, checkpointed, block, time));
+    measure("pull" + suffix, time -> pull(checkpointed, time));
+    client.delete("checkpointed", false);
+    if (suffix.isEmpty()) {
+      Parameter logged = model("logged", Durability.LOGGED, block.byteSize());
+      measure("push-logged", time -> push(session, logged, block, time));
       client.delete("logged", false);
     }
   }
 
-  private static void print(String name, double gbPerSecond) {
-    System.out.printf(Locale.ROOT, "%s %.3f%n", name, gbPerSecond);
+  /** Moves blocks for so many seconds; gives the bytes. */
+  private interface Work {
+    long run(double seconds);
   }
 
-  private static Parameter model(TensorholdClient client, String name, Durability durability) {
+  private void measure(String name, Work work) {
+    work.run(warmup);
+    double cpu = cpuSeconds();
+    long started = System.nanoTime();
+    double gigabytes = work.run(seconds) / 1e9;
+    print(name + "-gbs", gigabytes / elapsed(started));
+    print(name + "-cpu-s-per-gb", (cpuSeconds() - cpu) / gigabytes);
+  }
+
+  private double cpuSeconds() {
+    double sum = 0;
+    for (ProcessHandle process : List.of(server, ProcessHandle.current())) {
+      sum += process.info().totalCpuDuration().orElse(Duration.ZERO).toNanos() / 1e9;
+    }
+    return sum;
+  }
+
+  private static void print(String name, double value) {
+    System.out.printf(Locale.ROOT, "%s %.3f%n", name, value);
+  }
+
+  private Parameter model(String name, Durability durability, long blockBytes) {
     ModelHandle model =
         client.create(
             ModelSpec.newBuilder()
@@ -78,34 +116,36 @@ public final class WireBench {
                     ParameterSpec.newBuilder()
                         .setName("w")
                         .setDtype(DType.F32)
-                        .addDims((long) BLOCKS << 18))
+                        .setBlockElements((int) (blockBytes / 4))
+                        .addDims(MODEL_BYTES / 4))
                 .build());
     return model.parameter("w");
   }
 
-  private double pull(Parameter parameter) {
+  private long pull(Parameter parameter, double time) {
     long[] bytes = {0};
     long started = System.nanoTime();
-    while (elapsed(started) < seconds) {
+    while (elapsed(started) < time) {
       client.pullModel(
           parameter.model(), null, (header, payload) -> bytes[0] += payload.byteSize());
     }
-    return bytes[0] / elapsed(started) / 1e9;
+    return bytes[0];
   }
 
-  private double push(Session session, Parameter parameter, MemorySegment block) {
-    Semaphore window = new Semaphore(IN_FLIGHT);
+  private long push(Session session, Parameter parameter, MemorySegment block, double time) {
+    Semaphore window = new Semaphore((int) (IN_FLIGHT_BYTES / block.byteSize()));
     AtomicReference<@Nullable Throwable> failed = new AtomicReference<>();
     long bytes = 0;
+    int blocks = parameter.blocks();
     long started = System.nanoTime();
-    for (int i = 0; elapsed(started) < seconds && failed.get() == null; i++) {
+    for (int i = 0; elapsed(started) < time && failed.get() == null; i++) {
       window.acquireUninterruptibly();
       var _ =
           session
               .pushBlocks(
                   parameter.model(),
                   Operation.ASSIGN,
-                  List.of(new BlockPayload(parameter, i % BLOCKS, Codec.F32, block)))
+                  List.of(new BlockPayload(parameter, i % blocks, Codec.F32, block)))
               .whenComplete(
                   (done, failure) -> {
                     if (failure != null) {
@@ -116,7 +156,37 @@ public final class WireBench {
       bytes += block.byteSize();
     }
     session.flush();
-    return bytes / elapsed(started) / 1e9;
+    return bytes;
+  }
+
+  /** Latency of a pull of 25 floats, one at a time. */
+  private void small() {
+    ModelHandle model =
+        client.create(
+            ModelSpec.newBuilder()
+                .setName("small")
+                .addParameters(
+                    ParameterSpec.newBuilder().setName("w").setDtype(DType.F32).addDims(25))
+                .build());
+    Parameter parameter = model.parameter("w");
+    MemorySegment target = MemorySegment.ofArray(new float[25]);
+    long[] nanos = new long[1 << 20];
+    int count = 0;
+    long started = System.nanoTime();
+    boolean warm = false;
+    while (elapsed(started) < seconds + warmup && count < nanos.length) {
+      if (!warm && elapsed(started) > warmup) {
+        warm = true;
+        count = 0;
+      }
+      long from = System.nanoTime();
+      client.pull(parameter, null, target);
+      nanos[count++] = System.nanoTime() - from;
+    }
+    Arrays.sort(nanos, 0, count);
+    print("small-pull-p50-us", nanos[count / 2] / 1e3);
+    print("small-pull-p99-us", nanos[(int) (count * 0.99)] / 1e3);
+    client.delete("small", false);
   }
 
   private static double elapsed(long started) {

@@ -4,8 +4,16 @@ import io.grpc.netty.NettyChannelBuilder;
 import io.grpc.netty.NettyServerBuilder;
 import io.netty.buffer.AdaptiveByteBufAllocator;
 import io.netty.buffer.ByteBufAllocator;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
 import io.netty.channel.ChannelOption;
+import io.netty.channel.EventLoopGroup;
+import io.netty.channel.MultiThreadIoEventLoopGroup;
 import io.netty.channel.WriteBufferWaterMark;
+import io.netty.channel.nio.NioIoHandler;
+import io.netty.channel.socket.nio.NioServerSocketChannel;
+import io.netty.channel.socket.nio.NioSocketChannel;
+import io.netty.util.concurrent.DefaultThreadFactory;
 import java.net.InetSocketAddress;
 import java.util.concurrent.TimeUnit;
 
@@ -24,14 +32,38 @@ public final class ChannelSettings {
 
   private static final WriteBufferWaterMark WATER_MARK = new WriteBufferWaterMark(1 << 20, 2 << 20);
 
-  /**
-   * gRPC's own pool frees a chunk of 4 MiB whenever nothing is left in it, and makes and clears
-   * another one at the next read: a third of the server's time under a stream of blocks.
-   */
-  private static final ByteBufAllocator ALLOCATOR = new AdaptiveByteBufAllocator(true);
+  /** False: payloads are copied into Netty's buffers. For comparison, and should gRPC change. */
+  private static final boolean PASS_THROUGH =
+      !"false".equals(System.getProperty("tensorhold.wire.pass-through"));
+
+  private static final ByteBufAllocator ALLOCATOR =
+      new WireAllocator(new AdaptiveByteBufAllocator(true), PASS_THROUGH);
+
+  /** Bytes that may wait in a stream before it stops being ready for more. */
+  public static final int READY_BYTES = 2 << 20;
 
   private static final int FLOW_CONTROL_WINDOW = 8 << 20;
   private static final int METADATA_BYTES = 64 << 10;
+
+  /** Threads that serve connections: more than the processors would only take turns. */
+  private static final int LOOPS = Math.min(8, Runtime.getRuntime().availableProcessors());
+
+  private static final EventLoopGroup CLIENT_LOOPS = new Loops(LOOPS, "client-io");
+  private static final EventLoopGroup SERVER_LOOPS =
+      new Loops(LOOPS, "server-io") {
+        @Override
+        public ChannelFuture register(Channel connection) {
+          return super.register(LargeFrames.on(connection));
+        }
+      };
+  private static final EventLoopGroup ACCEPT_LOOP = new Loops(1, "accept");
+
+  /** Daemon threads of the process, as gRPC's own are; a thread starts when it is first needed. */
+  private static class Loops extends MultiThreadIoEventLoopGroup {
+    Loops(int threads, String name) {
+      super(threads, new DefaultThreadFactory(name, true), NioIoHandler.newFactory());
+    }
+  }
 
   private ChannelSettings() {}
 
@@ -39,6 +71,8 @@ public final class ChannelSettings {
   public static NettyChannelBuilder client(String host, int port) {
     return NettyChannelBuilder.forAddress(host, port)
         .usePlaintext()
+        .channelFactory(() -> LargeFrames.on(new NioSocketChannel()))
+        .eventLoopGroup(CLIENT_LOOPS)
         .withOption(ChannelOption.WRITE_BUFFER_WATER_MARK, WATER_MARK)
         .withOption(ChannelOption.ALLOCATOR, ALLOCATOR)
         .flowControlWindow(FLOW_CONTROL_WINDOW)
@@ -50,6 +84,9 @@ public final class ChannelSettings {
   /** A server at an address. */
   public static NettyServerBuilder server(InetSocketAddress listen) {
     return NettyServerBuilder.forAddress(listen)
+        .channelType(NioServerSocketChannel.class)
+        .bossEventLoopGroup(ACCEPT_LOOP)
+        .workerEventLoopGroup(SERVER_LOOPS)
         .withChildOption(ChannelOption.WRITE_BUFFER_WATER_MARK, WATER_MARK)
         .withChildOption(ChannelOption.ALLOCATOR, ALLOCATOR)
         .flowControlWindow(FLOW_CONTROL_WINDOW)

@@ -4,29 +4,24 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
 import com.google.protobuf.Parser;
 import com.google.protobuf.WireFormat;
-import io.grpc.HasByteBuffer;
 import io.grpc.KnownLength;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
-import io.tensorhold.wire.PayloadPool.Lease;
+import java.io.ByteArrayInputStream;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.nio.ByteBuffer;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Reads and writes messages whose field 1 is a header message and whose field 15 is the payload:
  * the same bytes as the generated classes, without a copy of the payload through protobuf's
- * objects.
+ * objects. A payload that ends its message, as all that we write do, stays in the transport's
+ * buffers until it is read.
  */
 final class FrameMarshaller<H extends Message> implements MethodDescriptor.Marshaller<Frame<H>> {
   static final int HEADER_FIELD = 1;
   static final int PAYLOAD_FIELD = 15;
-  private static final int SCRATCH_BYTES = 16 << 10;
 
   private final Parser<H> parser;
   private final H empty;
@@ -52,7 +47,6 @@ final class FrameMarshaller<H extends Message> implements MethodDescriptor.Marsh
     try {
       return reading.frame();
     } catch (IOException e) {
-      reading.giveBack();
       throw Status.INVALID_ARGUMENT
           .withDescription("a message can't be read: " + e.getMessage())
           .withCause(e)
@@ -65,18 +59,11 @@ final class FrameMarshaller<H extends Message> implements MethodDescriptor.Marsh
     private final FrameMarshaller<H> marshaller;
     private final InputStream in;
     private Message.@Nullable Builder header;
-    private @Nullable Lease payload;
+    private @Nullable PayloadSource payload;
 
     Reading(FrameMarshaller<H> marshaller, InputStream in) {
       this.marshaller = marshaller;
       this.in = in;
-    }
-
-    void giveBack() {
-      if (payload != null) {
-        payload.giveBack().run();
-        payload = null;
-      }
     }
 
     Frame<H> frame() throws IOException {
@@ -85,25 +72,31 @@ final class FrameMarshaller<H extends Message> implements MethodDescriptor.Marsh
         if (tag == tag(HEADER_FIELD)) {
           readHeader();
         } else if (tag == tag(PAYLOAD_FIELD)) {
-          giveBack();
-          Lease lease = PayloadPool.take(length());
-          payload = lease;
-          copy(lease.memory());
+          int bytes = length();
+          if (in instanceof KnownLength && bytes == in.available()) {
+            payload = new PayloadSource(in, bytes);
+            break;
+          }
+          payload = new PayloadSource(new ByteArrayInputStream(exactly(bytes)), bytes);
         } else {
           skip(tag);
         }
       }
       @SuppressWarnings("unchecked")
       H complete = header == null ? marshaller.empty : (H) header.build();
-      Lease lease = payload;
-      return lease == null
-          ? Frame.of(complete, List.of(), () -> {})
-          : Frame.of(complete, List.of(lease.memory()), lease.giveBack());
+      return Frame.received(complete, payload);
+    }
+
+    private byte[] exactly(int count) throws IOException {
+      byte[] bytes = in.readNBytes(count);
+      if (bytes.length < count) {
+        throw new EOFException("the message is cut short");
+      }
+      return bytes;
     }
 
     private void readHeader() throws IOException {
-      byte[] bytes = in.readNBytes(length());
-      H part = marshaller.parser.parseFrom(bytes);
+      H part = marshaller.parser.parseFrom(exactly(length()));
       if (header == null) {
         header = part.toBuilder();
       } else {
@@ -159,33 +152,6 @@ final class FrameMarshaller<H extends Message> implements MethodDescriptor.Marsh
                     "field type: value=%d allowed=0, 1, 2, 5".formatted(tag & 7));
           };
       in.skipNBytes(bytes);
-    }
-
-    /** Fills the memory, from the transport's own buffers where it shows them. */
-    private void copy(MemorySegment target) throws IOException {
-      long at = 0;
-      long size = target.byteSize();
-      if (in instanceof HasByteBuffer buffers && buffers.byteBufferSupported()) {
-        while (at < size) {
-          ByteBuffer buffer = buffers.getByteBuffer();
-          if (buffer == null || !buffer.hasRemaining()) {
-            break;
-          }
-          long count = Math.min(buffer.remaining(), size - at);
-          MemorySegment.copy(MemorySegment.ofBuffer(buffer), 0, target, at, count);
-          in.skipNBytes(count);
-          at += count;
-        }
-      }
-      byte[] scratch = at < size ? new byte[SCRATCH_BYTES] : new byte[0];
-      while (at < size) {
-        int count = in.read(scratch, 0, (int) Math.min(scratch.length, size - at));
-        if (count < 0) {
-          throw new EOFException("the message is cut short");
-        }
-        MemorySegment.copy(scratch, 0, target, ValueLayout.JAVA_BYTE, at, count);
-        at += count;
-      }
     }
   }
 }

@@ -3,6 +3,7 @@ package io.tensorhold.wire;
 import com.google.protobuf.CodedOutputStream;
 import io.grpc.Drainable;
 import io.grpc.KnownLength;
+import io.netty.buffer.CompositeByteBuf;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -10,16 +11,25 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * The bytes of an outgoing frame. gRPC drains it into its own buffers, once; the payload goes there
- * through a scratch array that stays in the processor's cache, never through a copy of its own.
+ * The bytes of an outgoing frame. gRPC drains it into its own buffers, once. Where the channel's
+ * allocator is a {@link WireAllocator}, large pieces become part of such a buffer as they lie in
+ * memory; elsewhere the payload goes there through a scratch array that stays in the processor's
+ * cache.
  */
 final class FrameStream extends InputStream implements Drainable, KnownLength {
   private static final int SCRATCH_BYTES = 32 << 10;
   private static final ThreadLocal<byte[]> SCRATCH =
       ThreadLocal.withInitial(() -> new byte[SCRATCH_BYTES]);
 
+  /** Bytes of a piece, on average, below which copying costs less than handing it over. */
+  private static final int PASSED_PIECE_BYTES = 32 << 10;
+
+  /** Owns no memory: what it may read, every thread may. */
+  private static final Thread ANY_THREAD = Thread.ofPlatform().unstarted(() -> {});
+
   private final Frame<?> frame;
   private final byte[] prefix;
+  private final boolean passable;
   private long position;
   private final long size;
 
@@ -27,9 +37,18 @@ final class FrameStream extends InputStream implements Drainable, KnownLength {
     this.frame = frame;
     this.prefix = prefix(frame);
     this.size = prefix.length + frame.payloadBytes();
+    this.passable = passable(frame);
     if (size > Integer.MAX_VALUE) {
       throw new IllegalArgumentException("a message of %d bytes is too long".formatted(size));
     }
+  }
+
+  private static boolean passable(Frame<?> frame) {
+    long pieces = frame.pieces().size();
+    return pieces > 0
+        && frame.payloadBytes() >= PASSED_PIECE_BYTES * pieces
+        && frame.pieces().stream()
+            .allMatch(piece -> piece.isNative() && piece.isAccessibleBy(ANY_THREAD));
   }
 
   private static byte[] prefix(Frame<?> frame) {
@@ -59,8 +78,15 @@ final class FrameStream extends InputStream implements Drainable, KnownLength {
     return prefix;
   }
 
+  int prefixBytes() {
+    return prefix.length;
+  }
+
   @Override
   public int available() {
+    if (passable && position == 0) {
+      WireAllocator.expect(this);
+    }
     return (int) (size - position);
   }
 
@@ -70,6 +96,20 @@ final class FrameStream extends InputStream implements Drainable, KnownLength {
       throw new IllegalStateException("the message was read already");
     }
     target.write(prefix);
+    CompositeByteBuf buffer = passable ? WireAllocator.take(this) : null;
+    if (buffer == null) {
+      copyTo(target);
+    } else {
+      for (MemorySegment piece : frame.pieces()) {
+        buffer.addComponent(true, new PieceBuffer(buffer.alloc(), frame, piece));
+      }
+    }
+    position = size;
+    frame.close();
+    return (int) size;
+  }
+
+  private void copyTo(OutputStream target) throws IOException {
     byte[] scratch = SCRATCH.get();
     for (MemorySegment piece : frame.pieces()) {
       for (long at = 0; at < piece.byteSize(); at += SCRATCH_BYTES) {
@@ -78,9 +118,6 @@ final class FrameStream extends InputStream implements Drainable, KnownLength {
         target.write(scratch, 0, count);
       }
     }
-    position = size;
-    frame.close();
-    return (int) size;
   }
 
   @Override
@@ -117,6 +154,9 @@ final class FrameStream extends InputStream implements Drainable, KnownLength {
 
   @Override
   public void close() {
+    if (passable) {
+      WireAllocator.take(this);
+    }
     frame.close();
   }
 }

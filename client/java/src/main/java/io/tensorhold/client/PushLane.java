@@ -8,6 +8,7 @@ import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.wire.BlocksMethods;
+import io.tensorhold.wire.ChannelSettings;
 import io.tensorhold.wire.Frame;
 import java.util.ArrayList;
 import java.util.List;
@@ -24,6 +25,9 @@ import org.jspecify.annotations.Nullable;
  * arrives late is not believed, since the push is under way again.
  */
 final class PushLane {
+  private static final CallOptions CALL =
+      CallOptions.DEFAULT.withOnReadyThreshold(ChannelSettings.READY_BYTES);
+
   private final ClusterConnection cluster;
   private final int shard;
   private final boolean withBlocks;
@@ -123,7 +127,7 @@ final class PushLane {
   private void open(String address, int mine) {
     if (withBlocks) {
       ClientCalls.asyncBidiStreamingCall(
-          cluster.channel(address).newCall(BlocksMethods.PUSH_PULL, CallOptions.DEFAULT),
+          cluster.channel(address).newCall(BlocksMethods.PUSH_PULL, CALL),
           new Answers<Frame<PushPullHeader>>(mine) {
             @Override
             public void onNext(Frame<PushPullHeader> frame) {
@@ -134,7 +138,7 @@ final class PushLane {
           });
     } else {
       ClientCalls.asyncBidiStreamingCall(
-          cluster.channel(address).newCall(BlocksMethods.PUSH, CallOptions.DEFAULT),
+          cluster.channel(address).newCall(BlocksMethods.PUSH, CALL),
           new Answers<PushResponse>(mine) {
             @Override
             public void onNext(PushResponse ack) {

@@ -1,7 +1,6 @@
 package io.tensorhold.server.rpc;
 
 import io.tensorhold.numerics.Codec;
-import io.tensorhold.numerics.Kernels;
 import io.tensorhold.proto.v1.BlockHeader;
 import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.Durability;
@@ -19,9 +18,8 @@ import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
-import io.tensorhold.wire.Crc32c;
+import io.tensorhold.wire.Frame;
 import io.tensorhold.wire.ShardHash;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -36,7 +34,13 @@ final class BlockRequests {
   private final Map<Long, ModelView> views = new ConcurrentHashMap<>();
 
   /** A push that may be logged, and the parameters of its parts. */
-  record CheckedPush(ModelView view, PushCommand command, Set<ParameterRecord> parameters) {}
+  record CheckedPush(
+      ModelView view, PushCommand command, Set<ParameterRecord> parameters, PushPayload received) {
+    /** Frees the payload; the command can't be read any more. */
+    void release() {
+      received.release();
+    }
+  }
 
   BlockRequests(CatalogLog catalog, int shardCount) {
     this.catalog = catalog;
@@ -93,10 +97,13 @@ final class BlockRequests {
         "disk-reserve");
   }
 
-  /** Checks a push; nothing was changed when this throws. */
-  CheckedPush check(PushHeader header, MemorySegment payload) {
+  /**
+   * Checks a push and receives its payload, which the caller releases; nothing was changed when
+   * this throws.
+   */
+  CheckedPush check(PushHeader header, Frame<PushHeader> frame) {
     ModelView view = model(header.getModelId(), header.getCatalogIndex(), header.getLoading());
-    checkEnvelope(view, header, payload);
+    checkEnvelope(view, header, frame.payloadBytes());
     Operation operation = operation(header);
     List<Part> parts = new ArrayList<>(header.getBlocksCount());
     Set<ParameterRecord> parameters = new LinkedHashSet<>();
@@ -105,47 +112,85 @@ final class BlockRequests {
     for (BlockHeader block : header.getBlocksList()) {
       ParameterRecord parameter = view.record(block.getParameterId());
       String name = view.name(block.getParameterId());
-      Part part = part(name, block, payload.byteSize() - offset);
+      Part part = part(name, block, frame.payloadBytes() - offset);
       PartCheck.check(name, parameter, operation, part);
-      int shard = shardOf(parameter.id(), part.block());
-      if (shard != header.getShard()) {
-        throw new Refusal(
-            Reason.REQUEST_INVALID,
-            "block %d of %s lies on shard %d: value=%d"
-                .formatted(part.block(), name, shard, Integer.toUnsignedLong(header.getShard())),
-            "parameter",
-            name,
-            "value",
-            header.getShard(),
-            "expected",
-            shard);
-      }
-      checkContent(view, name, parameter, block, part, payload, offset);
+      checkShard(header, name, parameter, part);
       offset += part.payloadBytes();
       touched += parameter.blockBytes(part.block());
       parts.add(part);
       parameters.add(parameter);
     }
-    if (offset != payload.byteSize()) {
-      throw lengthOf("the blocks of the push take %d bytes".formatted(offset), payload.byteSize());
+    if (offset != frame.payloadBytes()) {
+      throw lengthOf(
+          "the blocks of the push take %d bytes".formatted(offset), frame.payloadBytes());
     }
     if (touched > Limits.TOUCHED_BYTES && parts.size() > 1) {
       throw limit("bytes of the blocks that a push touches", touched, Limits.TOUCHED_BYTES);
     }
+    Tag tag = new Tag(header.getSession(), header.getSeq(), header.getAckedBelow());
+    PushPayload payload = receive(view, header, operation, parts, frame);
     PushCommand command =
-        new PushCommand(
-            List.of(new Tag(header.getSession(), header.getSeq(), header.getAckedBelow())),
-            operation,
-            parts,
-            payload);
-    for (int i = 0; i < parts.size(); i++) {
-      long id = parts.get(i).parameter();
-      PartCheck.checkFactors(view.name(id), view.record(id), command, i);
+        new PushCommand(List.of(tag), operation, parts, payload.memory(), null, payload.block());
+    try {
+      for (int i = 0; i < parts.size(); i++) {
+        long id = parts.get(i).parameter();
+        PartCheck.checkFactors(view.name(id), view.record(id), command, i);
+      }
+    } catch (Refusal e) {
+      payload.release();
+      throw e;
     }
-    return new CheckedPush(view, command, parameters);
+    return new CheckedPush(view, command, parameters, payload);
   }
 
-  private void checkEnvelope(ModelView view, PushHeader header, MemorySegment payload) {
+  private void checkShard(PushHeader header, String name, ParameterRecord parameter, Part part) {
+    int shard = shardOf(parameter.id(), part.block());
+    if (shard != header.getShard()) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "block %d of %s lies on shard %d: value=%d"
+              .formatted(part.block(), name, shard, Integer.toUnsignedLong(header.getShard())),
+          "parameter",
+          name,
+          "value",
+          header.getShard(),
+          "expected",
+          shard);
+    }
+  }
+
+  private static PushPayload receive(
+      ModelView view,
+      PushHeader header,
+      Operation operation,
+      List<Part> parts,
+      Frame<PushHeader> frame) {
+    Part first = parts.getFirst();
+    ParameterRecord firstParameter = view.record(first.parameter());
+    PushPayload payload =
+        parts.size() == 1 && PushPayload.makesBlock(firstParameter, operation, first)
+            ? PushPayload.ofBlock(firstParameter, first.block())
+            : PushPayload.of(frame.payloadBytes());
+    try {
+      for (int i = 0; i < parts.size(); i++) {
+        Part part = parts.get(i);
+        BlockHeader block = header.getBlocks(i);
+        payload.receive(
+            frame,
+            view.name(part.parameter()),
+            part,
+            (int) elements(part, view.record(part.parameter()).elementsIn(part.block())),
+            block.getHasCrc() ? (Integer) block.getCrc32C() : null,
+            !view.model().getSpec().getAllowNonfinite() && part.codec().computable());
+      }
+      return payload;
+    } catch (RuntimeException e) {
+      payload.release();
+      throw e;
+    }
+  }
+
+  private void checkEnvelope(ModelView view, PushHeader header, long payloadBytes) {
     CatalogState state = catalog.state();
     if (!state.hasSession(header.getSession())) {
       try {
@@ -183,8 +228,8 @@ final class BlockRequests {
     if (header.getBlocksCount() > Limits.PUSH_BLOCKS) {
       throw limit("blocks of a push", header.getBlocksCount(), Limits.PUSH_BLOCKS);
     }
-    if (payload.byteSize() > Limits.PUSH_BYTES) {
-      throw limit("payload bytes of a push", payload.byteSize(), Limits.PUSH_BYTES);
+    if (payloadBytes > Limits.PUSH_BYTES) {
+      throw limit("payload bytes of a push", payloadBytes, Limits.PUSH_BYTES);
     }
     if (view.model().getSpec().getConsistency() == Consistency.BSP
         && header.getOperation() == io.tensorhold.proto.v1.Operation.GRADIENT
@@ -243,44 +288,6 @@ final class BlockRequests {
           name,
           "value",
           id);
-    }
-  }
-
-  private static void checkContent(
-      ModelView view,
-      String name,
-      ParameterRecord parameter,
-      BlockHeader block,
-      Part part,
-      MemorySegment payload,
-      long offset) {
-    if (block.getHasCrc()) {
-      int crc = Crc32c.of(payload.asSlice(offset, part.payloadBytes()));
-      if (crc != block.getCrc32C()) {
-        throw new Refusal(
-            Reason.CHECKSUM,
-            "block %d of %s arrived damaged: CRC-32C sent=%08x computed=%08x"
-                .formatted(part.block(), name, block.getCrc32C(), crc),
-            "parameter",
-            name);
-      }
-    }
-    if (!view.model().getSpec().getAllowNonfinite() && part.codec().computable()) {
-      int elements = (int) elements(part, parameter.elementsIn(part.block()));
-      int at = part.codec().firstNonFinite(Kernels.best(), payload, offset, elements);
-      if (at >= 0) {
-        throw new Refusal(
-            Reason.NONFINITE,
-            "value %d of the payload for block %d of %s is NaN or infinite; a model created with"
-                    .formatted(at, part.block(), name)
-                + " allow_nonfinite takes it",
-            "parameter",
-            name,
-            "block",
-            part.block(),
-            "element",
-            at);
-      }
     }
   }
 

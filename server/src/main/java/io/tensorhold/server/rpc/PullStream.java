@@ -12,6 +12,7 @@ import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.training.Trainer;
+import io.tensorhold.wire.ChannelSettings;
 import io.tensorhold.wire.Frame;
 import java.util.ArrayList;
 import java.util.List;
@@ -57,6 +58,7 @@ final class PullStream {
   }
 
   void start(Executor executor) {
+    out.setOnReadyThreshold(ChannelSettings.READY_BYTES);
     out.setOnReadyHandler(this::send);
     out.setOnCancelHandler(this::stop);
     try {

@@ -25,7 +25,7 @@ import org.jspecify.annotations.Nullable;
  * control stops the client.
  */
 final class PushStream implements StreamObserver<Frame<PushHeader>> {
-  private static final long IN_FLIGHT_BYTES = 16 << 20;
+  private static final long IN_FLIGHT_BYTES = 4 << 20;
   private static final int IN_FLIGHT_PUSHES = 1024;
 
   private final Trainer trainer;
@@ -82,15 +82,19 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
       if (diskFull.getAsBoolean()) {
         throw BlockRequests.diskFull();
       }
-      checked = requests.check(header, frame.payload());
-      done =
-          trainer.push(
-              checked.view().model(),
-              header.getShard(),
-              checked.command(),
-              checked.parameters(),
-              new Trainer.Step(header.getStep(), header.getRank(), header.getPart()),
-              header.getExpectTerm());
+      checked = requests.check(header, frame);
+      try {
+        done =
+            trainer.push(
+                checked.view().model(),
+                header.getShard(),
+                checked.command(),
+                checked.parameters(),
+                new Trainer.Step(header.getStep(), header.getRank(), header.getPart()),
+                header.getExpectTerm());
+      } finally {
+        checked.release();
+      }
     } catch (RuntimeException e) {
       done = CompletableFuture.failedFuture(e);
     }

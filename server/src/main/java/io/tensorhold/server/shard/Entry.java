@@ -184,7 +184,7 @@ public final class Entry {
       }
       factors = new PushCommand.Factors(gradientScale, trust);
     }
-    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors);
+    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null);
   }
 
   private static ByteBuffer allocate(int bytes, int type) {

@@ -5,6 +5,7 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.store.BlockLayout;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.Map;
@@ -79,8 +80,12 @@ final class Overlay {
     for (int i = 0; i < push.parts().size(); i++) {
       Part part = push.parts().get(i);
       ParameterRecord parameter = known.get(part.parameter());
-      Unit unit = writable(new BlockKey(part.parameter(), part.block()), parameter, copyOfBase);
-      update.apply(unit.memory(), parameter, push, i, offset, 0);
+      BlockKey key = new BlockKey(part.parameter(), part.block());
+      if (push.received() != null && adopt(key, push.received())) {
+        break;
+      }
+      Unit unit = writable(key, parameter, copyOfBase);
+      update.apply(unit.memory(), parameter, push, i, offset, pushes);
       offset += part.payloadBytes();
     }
     pushes++;
@@ -88,6 +93,19 @@ final class Overlay {
       sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
     }
     return Outcome.APPLIED;
+  }
+
+  /** Puts a block in the place of the one before it; false: there is none yet. */
+  private boolean adopt(BlockKey key, Unit received) {
+    Unit before = units.get(key);
+    if (before == null) {
+      return false;
+    }
+    BlockLayout.setLogIndex(received.memory(), BlockLayout.logIndex(before.memory()));
+    BlockLayout.setStep(received.memory(), BlockLayout.step(before.memory()));
+    units.put(key, received.hold());
+    before.release();
+    return true;
   }
 
   private Unit writable(

@@ -11,22 +11,25 @@ import org.jspecify.annotations.Nullable;
  * @param tags whose push this is; several when the gradients of several ranks were averaged into it
  * @param payload the bytes of all parts, one after another
  * @param factors what took sums over blocks to know; null if nobody summed
+ * @param received the block that an ASSIGN of one whole block makes, when its payload was received
+ *     in place: {@code payload} is its weights. It may be adopted instead of copied
  */
 public record PushCommand(
     List<Tag> tags,
     Operation operation,
     List<Part> parts,
     MemorySegment payload,
-    @Nullable Factors factors) {
+    @Nullable Factors factors,
+    @Nullable Unit received) {
 
-  /** A push without factors. */
+  /** A push without factors, whose payload is memory of its own. */
   public PushCommand(List<Tag> tags, Operation operation, List<Part> parts, MemorySegment payload) {
-    this(tags, operation, parts, payload, null);
+    this(tags, operation, parts, payload, null, null);
   }
 
   /** The same push with factors. */
   public PushCommand with(Factors known) {
-    return new PushCommand(tags, operation, parts, payload, known);
+    return new PushCommand(tags, operation, parts, payload, known, received);
   }
 
   /** What the gradients of all parts are multiplied by. */

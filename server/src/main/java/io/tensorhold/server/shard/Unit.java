@@ -43,6 +43,21 @@ public final class Unit {
     return new Unit(memory, -1);
   }
 
+  /**
+   * Memory for a block whose weights are about to be received, held by the caller; it has no
+   * optimizer state, and undefined weights.
+   */
+  public static Unit toReceive(ParameterRecord parameter, int block) {
+    MemorySegment memory = OffHeap.allocate(parameter.blockBytes(block));
+    BlockLayout.clear(
+        memory.asSlice(0, BlockLayout.HEADER_BYTES),
+        parameter.codec().id(),
+        parameter.elementsIn(block),
+        parameter.weightBytes(block),
+        0);
+    return new Unit(memory, -1);
+  }
+
   /** The bytes of the block. */
   public MemorySegment memory() {
     return memory;

@@ -1,0 +1,133 @@
+package io.tensorhold.server.rpc;
+
+import io.tensorhold.numerics.Kernels;
+import io.tensorhold.server.base.OffHeap;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.shard.PushCommand.Operation;
+import io.tensorhold.server.shard.PushCommand.Part;
+import io.tensorhold.server.shard.Unit;
+import io.tensorhold.server.store.BlockLayout;
+import io.tensorhold.wire.Crc32c;
+import io.tensorhold.wire.Frame;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The payload of a push, received into memory where it stays until the push was taken.
+ *
+ * <p>A whole block, assigned as it is stored, is received into a block of its own, which the shard
+ * may adopt. Bytes are copied, checksummed and scanned for NaN a chunk at a time, so that they come
+ * from memory once.
+ */
+final class PushPayload {
+  /**
+   * A chunk fits the processor's second-level cache several times; elements of every codec's group
+   * divide it.
+   */
+  private static final int CHUNK_ELEMENTS = 16 << 10;
+
+  private static final int CHUNK_BYTES = 64 << 10;
+
+  private final MemorySegment memory;
+  private final @Nullable Unit block;
+  private long received;
+
+  private PushPayload(MemorySegment memory, @Nullable Unit block) {
+    this.memory = memory;
+    this.block = block;
+  }
+
+  /** Memory for a payload of so many bytes. */
+  static PushPayload of(long bytes) {
+    return new PushPayload(OffHeap.allocate(bytes), null);
+  }
+
+  /** A block for a payload that is all of its weights. */
+  static PushPayload ofBlock(ParameterRecord parameter, int block) {
+    Unit unit = Unit.toReceive(parameter, block);
+    return new PushPayload(BlockLayout.weights(unit.memory()), unit);
+  }
+
+  /** Whether a push of this one part makes a whole block as it is stored. */
+  static boolean makesBlock(ParameterRecord parameter, Operation operation, Part part) {
+    return operation == Operation.ASSIGN
+        && part.runs().length == 0
+        && part.codec() == parameter.codec()
+        && parameter.stateBytes(part.block()) == 0;
+  }
+
+  /** The bytes of all parts, one after another. */
+  MemorySegment memory() {
+    return memory;
+  }
+
+  /** The block that holds the payload; null: it lies in memory of its own. */
+  @Nullable Unit block() {
+    return block;
+  }
+
+  /**
+   * Receives the next part.
+   *
+   * @param name of the parameter, for errors
+   * @param elements that the part holds
+   * @param crc expected; null: not checked
+   * @param finite whether NaN and infinity are refused
+   */
+  void receive(
+      Frame<?> frame, String name, Part part, int elements, @Nullable Integer crc, boolean finite) {
+    Crc32c sum = new Crc32c();
+    int unscanned = 0;
+    long end = received + part.payloadBytes();
+    long scannable =
+        finite ? part.codec().bytes(io.tensorhold.numerics.DType.F32, CHUNK_ELEMENTS) : 0;
+    long chunk = scannable > 0 ? scannable : CHUNK_BYTES;
+    int nonFinite = -1;
+    while (received < end) {
+      MemorySegment piece = memory.asSlice(received, Math.min(chunk, end - received));
+      frame.read(piece);
+      if (crc != null) {
+        sum.update(piece);
+      }
+      if (finite && nonFinite < 0) {
+        int count = Math.min(CHUNK_ELEMENTS, elements - unscanned);
+        int at = part.codec().firstNonFinite(Kernels.best(), piece, 0, count);
+        nonFinite = at < 0 ? -1 : unscanned + at;
+        unscanned += count;
+      }
+      received += piece.byteSize();
+    }
+    if (crc != null && crc != sum.value()) {
+      throw new Refusal(
+          Reason.CHECKSUM,
+          "block %d of %s arrived damaged: CRC-32C sent=%08x computed=%08x"
+              .formatted(part.block(), name, crc, sum.value()),
+          "parameter",
+          name);
+    }
+    if (nonFinite >= 0) {
+      throw new Refusal(
+          Reason.NONFINITE,
+          "value %d of the payload for block %d of %s is NaN or infinite; a model created with"
+                  .formatted(nonFinite, part.block(), name)
+              + " allow_nonfinite takes it",
+          "parameter",
+          name,
+          "block",
+          part.block(),
+          "element",
+          nonFinite);
+    }
+  }
+
+  /** Frees the memory, unless the shard has adopted the block. */
+  void release() {
+    if (block != null) {
+      block.release();
+    } else {
+      OffHeap.free(memory);
+    }
+  }
+}
