@@ -89,7 +89,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
               header.getShard(),
               checked.command(),
               checked.parameters(),
-              new Trainer.Step(header.getStep(), header.getRank(), header.getPart()),
+              BlockRequests.step(header, frame.payload()),
               header.getExpectTerm());
     } catch (RuntimeException e) {
       done = CompletableFuture.failedFuture(e);

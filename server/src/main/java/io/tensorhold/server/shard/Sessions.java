@@ -22,10 +22,17 @@ import org.jspecify.annotations.Nullable;
 final class Sessions {
   /** What the shard says of a push before it applies it. */
   enum Verdict {
-    NEW,
-    DUPLICATE,
-    EXPIRED,
-    WINDOW_FULL
+    NEW(null),
+    DUPLICATE(Outcome.DUPLICATE),
+    EXPIRED(Outcome.EXPIRED),
+    WINDOW_FULL(Outcome.WINDOW_FULL);
+
+    /** What becomes of the push; null: it is applied. */
+    final @Nullable Outcome objection;
+
+    Verdict(@Nullable Outcome objection) {
+      this.objection = objection;
+    }
   }
 
   private static final class Seen {
