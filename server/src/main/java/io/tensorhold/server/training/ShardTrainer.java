@@ -5,7 +5,6 @@ import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.RankSteps;
 import io.tensorhold.proto.v1.ShardSteps;
-import io.tensorhold.proto.v1.StragglerPolicy;
 import io.tensorhold.proto.v1.WorkerSession;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.Leadership;
@@ -81,17 +80,23 @@ final class ShardTrainer implements StepLog {
     boolean bsp = model.getSpec().getConsistency() == Consistency.BSP;
     byte[] command =
         Entry.claim(id, worker.getRank(), worker.getSession(), bsp, base(model, worker.getRank()));
-    return queue
-        .command(command, Set.of(), 0)
-        .thenApply(
-            done -> {
-              stale.release(model.getId());
-              if (bsp) {
-                return log.machine().closedStep(id);
-              }
-              RankStep step = ranks(id).get(worker.getRank());
-              return step == null ? 0 : step.clock();
-            });
+    CompletableFuture<PushDone> claimed = queue.command(command, Set.of(), 0);
+    if (bsp) {
+      return claimed.thenApply(done -> log.machine().closedStep(id));
+    }
+    long term = log.leadership().term();
+    return claimed.thenCompose(
+        done -> {
+          RankStep step = ranks(id).get(worker.getRank());
+          long clock = step == null ? 0 : step.clock();
+          if (model.getSpec().getConsistency() != Consistency.SSP) {
+            return CompletableFuture.completedFuture(clock);
+          }
+          StepPush last = StepPush.done(model, term, worker, id, clock);
+          CompletableFuture<Long> answer = stale.hold(last, done).thenApply(may -> clock);
+          stale.release(model.getId());
+          return answer;
+        });
   }
 
   /**
@@ -99,11 +104,7 @@ final class ShardTrainer implements StepLog {
    * until it has caught up with all it was not there for; so it begins beside the slowest of them.
    */
   private long base(Model model, int rank) {
-    boolean stays =
-        model.getSpec().getConsistency() != Consistency.SSP
-            || (model.getSpec().getWorkers() > 0
-                && model.getSpec().getOnStraggler() != StragglerPolicy.PROCEED);
-    if (stays) {
+    if (model.getSpec().getConsistency() != Consistency.SSP || !SspGate.liveOnly(model.getSpec())) {
       return 0;
     }
     Map<Integer, RankStep> steps = ranks(Trainer.stepModel(model));

@@ -43,8 +43,8 @@ final class SspGate {
   private final LongSupplier nanos;
   private final List<Held> held = new ArrayList<>();
 
-  /** Steps of each model and rank that are not answered yet, and how many pushes of each. */
-  private final Map<Long, Map<Integer, TreeMap<Long, Integer>>> unanswered = new HashMap<>();
+  /** Steps of each session that are not answered yet, and how many pushes of each. */
+  private final Map<Long, TreeMap<Long, Integer>> unanswered = new HashMap<>();
 
   /** An answer that waits. */
   private static final class Held {
@@ -88,9 +88,7 @@ final class SspGate {
 
   private synchronized void enter(StepPush push) {
     TreeMap<Long, Integer> steps =
-        unanswered
-            .computeIfAbsent(push.modelId(), id -> new HashMap<>())
-            .computeIfAbsent(push.rank(), rank -> new TreeMap<>());
+        unanswered.computeIfAbsent(push.tag().session(), session -> new TreeMap<>());
     long step = push.mark().step();
     boolean waited = steps.isEmpty() || steps.firstKey() >= step;
     if (!waited && !behind(push, step - 1).isEmpty()) {
@@ -112,20 +110,20 @@ final class SspGate {
   }
 
   private synchronized void leave(StepPush push) {
-    Map<Integer, TreeMap<Long, Integer>> ranks = unanswered.get(push.modelId());
-    TreeMap<Long, Integer> steps = ranks == null ? null : ranks.get(push.rank());
-    if (ranks != null && steps != null) {
+    TreeMap<Long, Integer> steps = unanswered.get(push.tag().session());
+    if (steps != null) {
       steps.computeIfPresent(push.mark().step(), (step, n) -> n == 1 ? null : n - 1);
       if (steps.isEmpty()) {
-        ranks.remove(push.rank());
-      }
-      if (ranks.isEmpty()) {
-        unanswered.remove(push.modelId());
+        unanswered.remove(push.tag().session());
       }
     }
   }
 
-  private CompletableFuture<PushDone> hold(StepPush push, PushDone done) {
+  /**
+   * Ends when a worker that has done a step may go on: so does a worker that was started again,
+   * whose former self has done it.
+   */
+  CompletableFuture<PushDone> hold(StepPush push, PushDone done) {
     Held mine = new Held(push, done, nanos.getAsLong());
     synchronized (this) {
       held.add(mine);
@@ -160,7 +158,7 @@ final class SspGate {
   /** The other ranks that are more than s behind a rank that has made {@code step}. */
   private Set<Integer> behind(StepPush push, long step) {
     Map<Integer, RankStep> ranks = log.ranks(push.mark().model());
-    Set<Integer> behind = counted(push.spec(), push.modelId(), roster);
+    Set<Integer> behind = counted(push, ranks);
     behind.remove(push.rank());
     behind.removeIf(rank -> step - clock(ranks.get(rank)) <= push.spec().getStaleness());
     return behind;
@@ -170,18 +168,23 @@ final class SspGate {
     return step == null ? 0 : step.clock();
   }
 
-  /** The ranks that others wait for: all of the model's, or the live ones. */
-  static Set<Integer> counted(ModelSpec spec, long modelId, Roster roster) {
-    boolean live = spec.getWorkers() == 0 || spec.getOnStraggler() == StragglerPolicy.PROCEED;
+  /** The ranks that others wait for: all of the model's, or the live ones that have begun here. */
+  private Set<Integer> counted(StepPush push, Map<Integer, RankStep> begun) {
     Set<Integer> counted = new TreeSet<>();
-    if (live) {
-      counted.addAll(roster.of(modelId).keySet());
+    if (liveOnly(push.spec())) {
+      counted.addAll(roster.of(push.modelId()).keySet());
+      counted.retainAll(begun.keySet());
     } else {
-      for (int rank = 0; rank < spec.getWorkers(); rank++) {
+      for (int rank = 0; rank < push.spec().getWorkers(); rank++) {
         counted.add(rank);
       }
     }
     return counted;
+  }
+
+  /** Whether ranks without a live session are not waited for. */
+  static boolean liveOnly(ModelSpec spec) {
+    return spec.getWorkers() == 0 || spec.getOnStraggler() == StragglerPolicy.PROCEED;
   }
 
   /** Refuses what waits under another term than the one this server leads in. */

@@ -45,7 +45,7 @@ class BspGateTest {
   private static final int WORKERS = 4;
   private static final int STEPS = 6;
   private static final int ELEMENTS = 8;
-  private static final int TIMEOUT_MS = 50;
+  private static final int TIMEOUT_MS = 100;
   private static final ValueLayout.OfFloat F32 =
       ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
@@ -178,6 +178,7 @@ class BspGateTest {
       Throwable why = sim.waiting.exceptionNow();
       assertThat(why).isInstanceOf(Refusal.class);
       assertThat(((Refusal) why).reason())
+          .as("model %d, rank %d, step %d: %s", parameter.id(), sim.rank, sim.step, why)
           .isIn(Reason.STEP_CLOSED, Reason.NOT_LEADER, Reason.UNAVAILABLE);
       sim.step = Math.max(sim.step, shard.machine.closedStep(parameter.id()));
     }

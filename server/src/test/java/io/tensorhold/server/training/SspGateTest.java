@@ -3,6 +3,7 @@ package io.tensorhold.server.training;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.tensorhold.proto.v1.Consistency;
+import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.StragglerPolicy;
 import io.tensorhold.proto.v1.WorkerSession;
@@ -92,7 +93,7 @@ class SspGateTest {
     Sim[] sims = new Sim[workers];
     for (int rank = 0; rank < workers; rank++) {
       sims[rank] = new Sim(rank);
-      restart(shard, model, sims[rank]);
+      restart(shard, gate, sims[rank], spec, model);
     }
     int events = 0;
     while (!over(sims, last)) {
@@ -100,7 +101,7 @@ class SspGateTest {
       Sim sim = sims[random.nextInt(1 + random.nextInt(workers))]; // low ranks are faster
       switch (random.nextInt(40)) {
         case 0 -> failOver(shard, gate, sims, spec, model);
-        case 1 -> restart(shard, model, sim);
+        case 1 -> restart(shard, gate, sim, spec, model);
         case 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 -> {
           if (!shard.idle()) {
             shard.commit(true);
@@ -159,21 +160,27 @@ class SspGateTest {
     for (Sim sim : sims) {
       // In-flight futures of the dead leader never end; what waited at the gate has failed.
       boolean answered = sim.waiting.isDone() && !sim.waiting.isCompletedExceptionally();
-      if (!answered && sim.step > 0) {
+      if (!answered && sim.seq > 0) {
         send(shard, gate, sim, spec, model);
+      } else if (!answered) {
+        restart(shard, gate, sim, spec, model);
       }
     }
   }
 
   /** kill -9 and a new start: a new session, the step that the shard knows. */
-  private void restart(SimulatedShard shard, long model, Sim sim) {
+  private void restart(SimulatedShard shard, SspGate gate, Sim sim, ModelSpec spec, long model) {
     sim.session = ++sessions;
     sim.seq = 0;
     shard.live.put(sim.rank, WorkerSession.newBuilder().setSession(sim.session).build());
     shard.command(Entry.claim(model, sim.rank, sim.session, false, 0));
     var known = shard.machine.ranks(model).get(sim.rank);
     sim.step = known == null ? 0 : known.clock();
-    sim.waiting = CompletableFuture.completedFuture(null);
+    Model as = Model.newBuilder().setId(model).setSpec(spec).build();
+    WorkerSession worker =
+        WorkerSession.newBuilder().setRank(sim.rank).setSession(sim.session).build();
+    sim.waiting =
+        gate.hold(StepPush.done(as, shard.term, worker, model, sim.step), new PushDone(0, 0, true));
   }
 
   @Test
@@ -188,7 +195,7 @@ class SspGateTest {
               .build();
       SspGate gate = new SspGate(shard, shard, () -> shard.nanos);
       Sim fast = new Sim(0);
-      restart(shard, 1, fast);
+      restart(shard, gate, fast, spec, 1);
       for (int i = 0; i < 2; i++) {
         fast.step++;
         fast.seq++;
