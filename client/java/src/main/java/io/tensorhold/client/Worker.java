@@ -102,7 +102,7 @@ public final class Worker implements AutoCloseable {
     try {
       return claims.stream().mapToLong(CompletableFuture::join).min().orElse(0);
     } catch (CompletionException e) {
-      throw TensorholdException.of(e.getCause() == null ? e : e.getCause());
+      throw explain(cluster, model, "rank %d can't begin".formatted(joined.getRank()), e);
     }
   }
 
@@ -158,11 +158,14 @@ public final class Worker implements AutoCloseable {
 
   /** A step that no answer came for: the error says whom it waits for. */
   private CompletableFuture<PushResult> explained(long step, CompletableFuture<PushResult> result) {
+    String what = "step %d of rank %d".formatted(step, rank());
     return result.exceptionallyComposeAsync(
-        failure -> CompletableFuture.failedFuture(explain(step, failure)), cluster.executor());
+        failure -> CompletableFuture.failedFuture(explain(cluster, model, what, failure)),
+        cluster.executor());
   }
 
-  private TensorholdException explain(long step, Throwable failure) {
+  private static TensorholdException explain(
+      ClusterConnection cluster, ModelHandle model, String what, Throwable failure) {
     Throwable cause = failure.getCause() == null ? failure : failure.getCause();
     TensorholdException known = TensorholdException.of(cause);
     if (!known.reason().equals("DEADLINE_EXCEEDED")) {
@@ -172,9 +175,8 @@ public final class Worker implements AutoCloseable {
       TrainingView view = TrainingView.ask(cluster, cluster.map(), model.id());
       return new TensorholdException(
           "DEADLINE_EXCEEDED",
-          "step %d of rank %d: %s; %s"
-              .formatted(
-                  step, rank(), known.getMessage(), String.join("; ", view.waits(model.id()))));
+          "%s: %s; %s"
+              .formatted(what, known.getMessage(), String.join("; ", view.waits(model.id()))));
     } catch (TensorholdException unknown) {
       return known;
     }
