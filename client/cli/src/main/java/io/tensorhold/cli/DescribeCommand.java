@@ -3,6 +3,7 @@ package io.tensorhold.cli;
 import io.tensorhold.client.ModelHandle;
 import io.tensorhold.client.Parameter;
 import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.client.TrainingView;
 import io.tensorhold.client.checkpoint.TensorEntry;
 import io.tensorhold.client.plan.Plan;
 import io.tensorhold.client.plan.PlanRequest;
@@ -57,11 +58,17 @@ final class DescribeCommand implements Callable<Integer> {
       Measured measured = sum(byServer.values());
       Plan plan = plan(model, map, replicas);
       long weights = model.parameters().stream().mapToLong(Parameter::bytes).sum();
+      TrainingView training = client.training(model);
+      Map<String, Object> document = document(model, weights, plan, measured, replicas);
+      document.put("training", TrainingText.document(model.id(), training));
       globals
           .output()
           .print(
-              document(model, weights, plan, measured, replicas),
-              () -> text(model, weights, plan, measured, replicas, byServer.size()));
+              document,
+              () -> {
+                text(model, weights, plan, measured, replicas, byServer.size());
+                TrainingText.print(model.id(), training);
+              });
     }
     return 0;
   }

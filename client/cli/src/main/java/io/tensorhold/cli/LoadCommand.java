@@ -9,6 +9,7 @@ import io.tensorhold.numerics.Codec;
 import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.ModelSpec;
+import io.tensorhold.proto.v1.StragglerPolicy;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -62,11 +63,23 @@ final class LoadCommand implements Callable<Integer> {
   @Option(names = "--durability", description = "logged (default) or checkpointed.")
   private Durability durability = Durability.LOGGED;
 
-  @Option(names = "--consistency", description = "asp (default) or bsp.")
+  @Option(names = "--consistency", description = "asp (default), bsp or ssp.")
   private Consistency consistency = Consistency.ASP;
 
-  @Option(names = "--workers", description = "Ranks of a bsp model.")
+  @Option(names = "--workers", description = "Ranks; bsp needs them, others: 0, as many as join.")
   private int workers;
+
+  @Option(names = "--staleness", description = "Steps that an ssp worker may be ahead.")
+  private int staleness;
+
+  @Option(names = "--on-straggler", description = "wait (default), proceed or, with bsp, fail.")
+  private StragglerPolicy onStraggler = StragglerPolicy.STRAGGLER_POLICY_UNSPECIFIED;
+
+  @Option(
+      names = "--straggler-timeout",
+      paramLabel = "MS",
+      description = "Milliseconds until a rank is late; default 30000.")
+  private int stragglerTimeout;
 
   @Option(
       names = "--allow-nonfinite",
@@ -80,6 +93,8 @@ final class LoadCommand implements Callable<Integer> {
         TensorholdClient client = globals.connect()) {
       ModelSpec.Builder spec = ModelLoader.spec(name, checkpoint, stored);
       spec.setDurability(durability).setConsistency(consistency).setWorkers(workers);
+      spec.setStaleness(staleness).setOnStraggler(onStraggler);
+      spec.setStragglerTimeoutMs(stragglerTimeout);
       spec.setAllowNonfinite(allowNonfinite);
       spec.getOptimizerBuilder().setKind(optimizer).putAllHyper(hyper);
       long bytes = checkpoint.tensors().stream().mapToLong(TensorEntry::bytes).sum();

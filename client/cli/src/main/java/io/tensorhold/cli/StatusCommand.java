@@ -1,6 +1,7 @@
 package io.tensorhold.cli;
 
 import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.client.TrainingView;
 import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.ReplicaStatus;
 import io.tensorhold.proto.v1.Server;
@@ -47,7 +48,29 @@ final class StatusCommand implements Callable<Integer> {
       document.put("catalog_leader", map.getCatalogLeader());
       document.put("servers", servers(map, servers));
       document.put("shards", shards);
-      globals.output().print(document, () -> text(map, servers, shards));
+      TrainingView training = client.training(null);
+      List<Map<String, Object>> trained = new ArrayList<>();
+      Map<Long, String> names = TrainingText.models(client, training);
+      names.forEach(
+          (id, name) -> {
+            Map<String, Object> one = new LinkedHashMap<>(Map.of("model", name));
+            one.putAll(TrainingText.document(id, training));
+            trained.add(one);
+          });
+      document.put("training", trained);
+      globals
+          .output()
+          .print(
+              document,
+              () -> {
+                text(map, servers, shards);
+                names.forEach(
+                    (id, name) -> {
+                      System.out.println();
+                      Output.line("model %s:", name);
+                      TrainingText.print(id, training);
+                    });
+              });
       return healthy ? 0 : 1;
     }
   }

@@ -2,6 +2,9 @@ package io.tensorhold.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.tensorhold.client.JoinOptions;
+import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.client.Worker;
 import io.tensorhold.client.checkpoint.SafetensorsWriter;
 import io.tensorhold.client.checkpoint.TensorSpec;
 import io.tensorhold.numerics.DType;
@@ -10,6 +13,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -171,6 +175,34 @@ class CommandTest {
         .asString()
         .startsWith("tensorhold: ");
     assertThat(err).doesNotContain("\tat ").doesNotContain("unforeseen");
+  }
+
+  @Test
+  void statusAndDescribeShowWorkersAndWhomAStepWaitsFor() throws IOException {
+    assertThat(
+            run(
+                "load",
+                checkpoint(6).toString(),
+                "--name=m",
+                "--consistency=BSP",
+                "--workers=2",
+                "--optimizer=sgd",
+                "--straggler-timeout=100"))
+        .as(err)
+        .isZero();
+    try (TensorholdClient client = server.connect();
+        Worker worker =
+            client.joinModel("m", new JoinOptions(0, 2).withLabel("trainer on host-a"))) {
+      MemorySegment gradient = MemorySegment.ofArray(new float[700_000]);
+      var waiting = worker.step(1, Map.of(worker.model().parameter("large"), gradient));
+      CrashTest.until(
+          "the step to wait", () -> !client.training(null).waits(worker.model().id()).isEmpty());
+      assertThat(run("describe", "m")).as(err).isZero();
+      assertThat(out).contains("trainer on host-a").contains("rank 1 (no live session)");
+      assertThat(run("status", "--json")).as(err).isZero();
+      assertThat(out).contains("\"label\" : \"trainer on host-a\"").contains("step 1 waits");
+      assertThat(waiting).isNotDone();
+    }
   }
 
   @Test

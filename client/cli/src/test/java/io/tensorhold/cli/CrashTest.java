@@ -172,7 +172,7 @@ class CrashTest {
     }
   }
 
-  private static boolean placed(TensorholdClient client) {
+  static boolean placed(TensorholdClient client) {
     try {
       ClusterMap map = client.map();
       return map.getServersCount() == 3

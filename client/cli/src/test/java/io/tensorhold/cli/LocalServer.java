@@ -17,6 +17,10 @@ final class LocalServer implements AutoCloseable {
   }
 
   LocalServer(Path data, String memoryBudget, String reserve) throws IOException {
+    this(data, memoryBudget, reserve, 4);
+  }
+
+  LocalServer(Path data, String memoryBudget, String reserve, int shards) throws IOException {
     address = "127.0.0.1:" + freePort();
     ServerConfig d = ServerConfig.DEFAULTS;
     server =
@@ -26,7 +30,7 @@ final class LocalServer implements AutoCloseable {
                 address,
                 "",
                 "",
-                4,
+                shards,
                 1,
                 new ServerConfig.Raft("127.0.0.1:" + freePort(), "", 1000, 2000, "64MiB", 64),
                 new ServerConfig.Memory(memoryBudget, "8MiB"),

@@ -7,6 +7,7 @@ import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.GetClusterMapRequest;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.proto.v1.Shard;
+import io.tensorhold.proto.v1.TrainingGrpc;
 import io.tensorhold.wire.ChannelSettings;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -180,6 +181,28 @@ final class ClusterConnection implements AutoCloseable {
         : null;
   }
 
+  /** Calls the leader of a shard, wherever it is, until it answers or the deadline has passed. */
+  <T> T shardLeader(int shard, Function<ManagedChannel, T> call) {
+    long deadline = deadlineNanos();
+    for (int attempt = 0; ; attempt++) {
+      String leader = leader(shard);
+      TensorholdException failure =
+          new TensorholdException("UNAVAILABLE", "shard %d has no leader now".formatted(shard));
+      if (leader != null) {
+        try {
+          return call.apply(channel(leader));
+        } catch (RuntimeException e) {
+          failure = TensorholdException.of(e);
+        }
+      }
+      boolean again = failure.retryable() || failure.reason().equals("DEADLINE_EXCEEDED");
+      if (!again || !pause(attempt, deadline)) {
+        throw failure;
+      }
+      refresh(deadline);
+    }
+  }
+
   static @Nullable String address(ClusterMap map, String id) {
     for (Server server : map.getServersList()) {
       if (server.getId().equals(id)) {
@@ -191,6 +214,23 @@ final class ClusterConnection implements AutoCloseable {
 
   /** Calls the catalog's leader, wherever it is, until it answers or the deadline has passed. */
   <T> T catalog(Function<CatalogGrpc.CatalogBlockingStub, T> call) {
+    return catalogLeader(
+        channel ->
+            call.apply(
+                CatalogGrpc.newBlockingStub(channel)
+                    .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS)));
+  }
+
+  /** As {@link #catalog}, for the calls about workers. */
+  <T> T training(Function<TrainingGrpc.TrainingBlockingStub, T> call) {
+    return catalogLeader(
+        channel ->
+            call.apply(
+                TrainingGrpc.newBlockingStub(channel)
+                    .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS)));
+  }
+
+  private <T> T catalogLeader(Function<ManagedChannel, T> call) {
     long deadline = deadlineNanos();
     ClusterMap known = map();
     String next = address(known, known.getCatalogLeader());
@@ -200,9 +240,7 @@ final class ClusterConnection implements AutoCloseable {
         if (next == null) {
           throw new TensorholdException("UNAVAILABLE", "the catalog has no leader now");
         }
-        return call.apply(
-            CatalogGrpc.newBlockingStub(channel(next))
-                .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS));
+        return call.apply(channel(next));
       } catch (RuntimeException e) {
         failure = TensorholdException.of(e);
       }
@@ -234,6 +272,10 @@ final class ClusterConnection implements AutoCloseable {
     }
     LockSupport.parkNanos(wait);
     return !Thread.currentThread().isInterrupted();
+  }
+
+  boolean closed() {
+    return closed;
   }
 
   @Override

@@ -3,10 +3,13 @@ package io.tensorhold.client;
 import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ModelState;
 import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.wire.ShardHash;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedSet;
+import java.util.TreeSet;
 
 /** A model of the cluster, as it was when it was asked for. */
 public final class ModelHandle {
@@ -41,6 +44,17 @@ public final class ModelHandle {
   /** Whether it is still being loaded, and so hidden from others. */
   public boolean loading() {
     return model.getState() == ModelState.LOADING;
+  }
+
+  /** The shards that hold a block of it, when the cluster has so many. */
+  SortedSet<Integer> shards(int shardCount) {
+    SortedSet<Integer> shards = new TreeSet<>();
+    for (Parameter parameter : parameters.values()) {
+      for (int block = 0; block < parameter.blocks() && shards.size() < shardCount; block++) {
+        shards.add(ShardHash.shard(parameter.id(), block, shardCount));
+      }
+    }
+    return shards;
   }
 
   /** Its parameters, in the order they were created. */

@@ -47,9 +47,23 @@ public final class Session implements AutoCloseable {
   private long lastSeq;
   private CompletableFuture<?> all = CompletableFuture.completedFuture(null);
 
-  /** Where a push belongs: nothing for ASSIGN and ADD. */
-  private record Step(long step, int rank, @Nullable Consumer<Frame<PushPullHeader>> updated) {
-    static final Step NONE = new Step(0, 0, null);
+  /**
+   * Where a push belongs: nothing for ASSIGN and ADD.
+   *
+   * @param everyShard of the model gets a part, though it be empty
+   */
+  private record Step(
+      long step,
+      int rank,
+      boolean everyShard,
+      long catalogIndex,
+      @Nullable Consumer<Frame<PushPullHeader>> updated) {
+    static final Step NONE = new Step(0, 0, false, 0, null);
+
+    /** A step of a plain session: a gradient that nobody counts. */
+    static Step uncounted(long step, int rank, @Nullable Consumer<Frame<PushPullHeader>> updated) {
+      return new Step(step, rank, false, 0, updated);
+    }
   }
 
   Session(ClusterConnection cluster, long id) {
@@ -99,15 +113,14 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * One step of a worker: f32 gradients of several tensors.
+   * A gradient of an asynchronous model, as f32 of several tensors. Step and rank are for people:
+   * the steps that are counted are those of a {@link Worker}.
    *
-   * @param step the worker's clock, from 1; all ranks of a bulk synchronous model send each step
-   * @param rank of the worker, from 0
    * @return ends when every shard has made the step
    */
   public CompletableFuture<PushResult> step(
       ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> gradients) {
-    return send(model, Operation.GRADIENT, parts(gradients), new Step(step, rank, null));
+    return send(model, Operation.GRADIENT, parts(gradients), Step.uncounted(step, rank, null));
   }
 
   /** The same, and brings the updated values back as f32 in the same round trip. */
@@ -117,13 +130,33 @@ public final class Session implements AutoCloseable {
       int rank,
       Map<Parameter, MemorySegment> gradients,
       Map<Parameter, MemorySegment> updated) {
-    Map<Long, MemorySegment> targets = new TreeMap<>();
-    updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
+    Step of = Step.uncounted(step, rank, into(model, updated));
+    return send(model, Operation.GRADIENT, parts(gradients), of);
+  }
+
+  /**
+   * A step of the worker that this session is.
+   *
+   * @param updated takes the values afterwards; null: they are not sent
+   */
+  CompletableFuture<PushResult> workerStep(
+      Worker worker,
+      long step,
+      Map<Parameter, MemorySegment> gradients,
+      @Nullable Map<Parameter, MemorySegment> updated) {
+    Consumer<Frame<PushPullHeader>> target = updated == null ? null : into(worker.model(), updated);
     return send(
-        model,
+        worker.model(),
         Operation.GRADIENT,
         parts(gradients),
-        new Step(step, rank, frame -> copy(model, frame, targets)));
+        new Step(step, worker.rank(), true, worker.catalogIndex(), target));
+  }
+
+  private static Consumer<Frame<PushPullHeader>> into(
+      ModelHandle model, Map<Parameter, MemorySegment> updated) {
+    Map<Long, MemorySegment> targets = new TreeMap<>();
+    updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
+    return frame -> copy(model, frame, targets);
   }
 
   private static void copy(
@@ -154,14 +187,17 @@ public final class Session implements AutoCloseable {
       int shard = ShardHash.shard(part.parameter().id(), part.block(), shards);
       byShard.computeIfAbsent(shard, s -> new ArrayList<>()).add(part);
     }
+    if (step.everyShard) {
+      model.shards(shards).forEach(shard -> byShard.putIfAbsent(shard, List.of()));
+    }
     List<CompletableFuture<PushResult>> sent = new ArrayList<>();
     byShard.forEach(
         (shard, ofShard) -> {
-          int from = 0;
-          for (int part = 0; from < ofShard.size(); part++) {
-            int to = end(ofShard, from);
-            sent.add(sendOne(model, operation, shard, part, ofShard.subList(from, to), step));
-            from = to;
+          List<List<BlockPart>> messages = messages(ofShard);
+          for (int part = 0; part < messages.size(); part++) {
+            PushHeader.Builder header = PushHeader.newBuilder().setShard(shard);
+            header.setPart(part).setParts(messages.size());
+            sent.add(sendOne(model, operation, header, messages.get(part), step));
           }
         });
     CompletableFuture<PushResult> result =
@@ -180,6 +216,17 @@ public final class Session implements AutoCloseable {
     return result;
   }
 
+  private static List<List<BlockPart>> messages(List<BlockPart> parts) {
+    List<List<BlockPart>> messages = new ArrayList<>();
+    int from = 0;
+    do {
+      int to = end(parts, from);
+      messages.add(parts.subList(from, to));
+      from = to;
+    } while (from < parts.size());
+    return messages;
+  }
+
   /** Where a message ends that begins at {@code from}: as full as allowed, at least one block. */
   private static int end(List<BlockPart> parts, int from) {
     long bytes = 0;
@@ -196,22 +243,19 @@ public final class Session implements AutoCloseable {
   private CompletableFuture<PushResult> sendOne(
       ModelHandle model,
       Operation operation,
-      int shard,
-      int part,
+      PushHeader.Builder header,
       List<BlockPart> blocks,
       Step step) {
-    PushHeader.Builder header =
-        PushHeader.newBuilder()
-            .setSession(id)
-            .setModelId(model.id())
-            .setShard(shard)
-            .setOperation(operation)
-            .setStep(step.step)
-            .setRank(step.rank)
-            .setPart(part)
-            .setCatalogIndex(model.model().getCatalogIndex())
-            .setLoading(model.loading())
-            .setPullCodecValue(Codec.F32.id());
+    int shard = header.getShard();
+    header
+        .setSession(id)
+        .setModelId(model.id())
+        .setOperation(operation)
+        .setStep(step.step)
+        .setRank(step.rank)
+        .setCatalogIndex(Math.max(model.model().getCatalogIndex(), step.catalogIndex))
+        .setLoading(model.loading())
+        .setPullCodecValue(Codec.F32.id());
     boolean checkpointed = model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
     if (checkpointed) {
       header.setExpectTerm(terms.getOrDefault(shard, 0L));

@@ -41,10 +41,11 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>{@code
  * try (TensorholdClient client = TensorholdClient.connect("db1:7070,db2:7070");
- *     Session session = client.openSession("trainer-0")) {
- *   ModelHandle model = client.model("bert");
- *   float[] weights = client.pullFloats(model.parameter("pooler.dense.weight"));
- *   session.step(model, 1, 0, gradients).join();
+ *     Worker worker = client.joinModel("bert", rank, ranks)) {
+ *   float[] weights = client.pullFloats(worker.model().parameter("pooler.dense.weight"));
+ *   for (long step = worker.lastStep() + 1; step <= steps; step++) {
+ *     worker.stepAndPull(step, gradients, updated).join();
+ *   }
  * }
  * }</pre>
  *
@@ -211,38 +212,51 @@ public final class TensorholdClient implements AutoCloseable {
   private CheckpointResponse checkpoint(ModelHandle model, int shard) {
     CheckpointRequest request =
         CheckpointRequest.newBuilder().setModelId(model.id()).setShard(shard).build();
-    long deadline = cluster.deadlineNanos();
-    for (int attempt = 0; ; attempt++) {
-      String leader = cluster.leader(shard);
-      TensorholdException failure =
-          new TensorholdException("UNAVAILABLE", "shard %d has no leader now".formatted(shard));
-      if (leader != null) {
-        try {
-          return BlocksGrpc.newBlockingStub(cluster.channel(leader))
-              .withDeadlineAfter(cluster.options().deadline().toNanos(), TimeUnit.NANOSECONDS)
-              .checkpoint(request);
-        } catch (RuntimeException e) {
-          failure = TensorholdException.of(e);
-        }
-      }
-      if (!failure.retryable() || !cluster.pause(attempt, deadline)) {
-        throw failure;
-      }
-      cluster.refresh(deadline);
-    }
+    return cluster.shardLeader(
+        shard,
+        channel ->
+            BlocksGrpc.newBlockingStub(channel)
+                .withDeadlineAfter(cluster.options().deadline().toNanos(), TimeUnit.NANOSECONDS)
+                .checkpoint(request));
   }
 
   /**
-   * Registers this process as a worker.
+   * Opens a session for pushes that are no steps of a worker: ADD, ASSIGN, and gradients of
+   * asynchronous models that nobody counts.
    *
    * @param label for people: host, process, job
    */
   public Session openSession(String label) {
     OpenSessionRequest request = OpenSessionRequest.newBuilder().setLabel(label).build();
-    long id = cluster.catalog(stub -> stub.openSession(request)).getSession();
+    return session(cluster.catalog(stub -> stub.openSession(request)).getSession());
+  }
+
+  private Session session(long id) {
     Session session = new Session(cluster, id);
     sessions.add(session);
     return session;
+  }
+
+  /**
+   * Registers this process as a worker of a model. A worker of the same rank that is still
+   * registered is taken for this one before it was started again: nothing that it sent can be
+   * applied any more when this returns.
+   *
+   * @param rank from 0
+   * @param workers ranks of the model; checked against the model's own
+   */
+  public Worker joinModel(String model, int rank, int workers) {
+    return joinModel(model, new JoinOptions(rank, workers));
+  }
+
+  /** Registers this process as a worker of a model; see {@link JoinOptions}. */
+  public Worker joinModel(String model, JoinOptions options) {
+    return Worker.join(cluster, model(model), options, this::session);
+  }
+
+  /** Who trains a model and how far each has come; a null model: all of them. */
+  public TrainingView training(@Nullable ModelHandle model) {
+    return TrainingView.ask(cluster, map(), model == null ? 0 : model.id());
   }
 
   /**

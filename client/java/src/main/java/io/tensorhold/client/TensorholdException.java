@@ -64,7 +64,8 @@ public final class TensorholdException extends RuntimeException {
     return new TensorholdException(reason, text == null ? plain.toString() : text);
   }
 
-  static TensorholdException of(com.google.rpc.Status status) {
+  /** What a status of an answer says. */
+  public static TensorholdException of(com.google.rpc.Status status) {
     for (Any detail : status.getDetailsList()) {
       if (detail.is(ErrorInfo.class)) {
         try {

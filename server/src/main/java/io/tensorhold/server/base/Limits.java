@@ -37,8 +37,31 @@ public final class Limits {
   /** Bytes of stored blocks, weights and optimizer state, that the pushes of one entry touch. */
   public static final long TOUCHED_BYTES = 96L << 20;
 
-  /** Ranks of a bulk synchronous model. */
+  /** Ranks of a model. */
   public static final int WORKERS = 4096;
+
+  /** Parts of one rank's step on one shard. */
+  public static final int STEP_PARTS = 1 << 16;
+
+  /** Workers' sessions that are live at once, all models together. */
+  public static final int WORKER_SESSIONS = 1 << 16;
+
+  /** Workers' sessions that ended and are refused by number; those before are refused by rank. */
+  public static final int ENDED_SESSIONS = 4096;
+
+  /** Steps that a worker of a stale synchronous model may be ahead. */
+  public static final int STALENESS = 1_000_000;
+
+  /** Milliseconds of a lease, least, default and most. */
+  public static final int LEASE_MIN_MS = 1000;
+
+  public static final int LEASE_DEFAULT_MS = 15_000;
+  public static final int LEASE_MAX_MS = 3_600_000;
+
+  /** Milliseconds until a rank is late, default and most. */
+  public static final int STRAGGLER_DEFAULT_MS = 30_000;
+
+  public static final int STRAGGLER_MAX_MS = 86_400_000;
 
   /** Sessions that a shard remembers; past it the one that pushed longest ago is forgotten. */
   public static final int SESSIONS = 4096;

@@ -27,6 +27,20 @@ public enum Reason {
   NONFINITE,
   /** The session was closed or forgotten; what it sent before is applied once or not at all. */
   SESSION_EXPIRED,
+  /** No session has that number, or it has not joined the model whose steps it pushes. */
+  SESSION_UNKNOWN,
+  /** A rank past the model's number of workers, or not the session's own. */
+  RANK_INVALID,
+  /** Another session holds the rank, or all ranks are held. */
+  RANK_TAKEN,
+  /** The step was made without this push, or is long past. */
+  STEP_CLOSED,
+  /** The session has pushed that part of that step already, with other bytes. */
+  STEP_CONFLICT,
+  /** A rank did not come in time, and the model's policy is FAIL. */
+  STEP_FAILED,
+  /** The worker is further ahead of the slowest than allowed, and did not wait. */
+  STALE,
   /** Pushes since the last checkpoint were lost with the shard's former leader. */
   OVERLAY_LOST,
   /** Another server leads; metadata {@code leader} names its address when it is known. */

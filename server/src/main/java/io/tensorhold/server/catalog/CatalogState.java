@@ -3,6 +3,8 @@ package io.tensorhold.server.catalog;
 import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.CreateModelRequest;
 import io.tensorhold.proto.v1.DeleteModelRequest;
+import io.tensorhold.proto.v1.JoinModelRequest;
+import io.tensorhold.proto.v1.JoinModelResponse;
 import io.tensorhold.proto.v1.ListModelsRequest;
 import io.tensorhold.proto.v1.ListModelsResponse;
 import io.tensorhold.proto.v1.Model;
@@ -11,12 +13,14 @@ import io.tensorhold.proto.v1.ModelState;
 import io.tensorhold.proto.v1.ParameterSpec;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.proto.v1.Shard;
+import io.tensorhold.proto.v1.WorkerSession;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.catalog.log.CatalogReply;
 import io.tensorhold.server.catalog.log.CatalogSnapshot;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -41,6 +45,7 @@ public final class CatalogState {
   private final List<String> replicas = new ArrayList<>();
   private final TreeMap<String, Long> names = new TreeMap<>();
   private final Map<Long, Model> models = new HashMap<>();
+  private final WorkerSessions workers = new WorkerSessions();
   private long lastModel;
   private long lastParameter;
   private long lastSession;
@@ -62,6 +67,8 @@ public final class CatalogState {
         case PUBLISH -> reply.setModel(publish(command.getPublish().getModelId()));
         case DELETE -> reply.setId(delete(command.getDelete()));
         case FREED -> models.remove(command.getFreed().getModelId());
+        case JOIN_MODEL -> reply.setJoined(join(command.getJoinModel()));
+        case END_SESSION -> workers.end(command.getEndSession().getSession());
         case OPEN_SESSION -> reply.setId(++lastSession);
         case JOIN -> join(command.getJoin());
         case PLACE -> {
@@ -123,6 +130,7 @@ public final class CatalogState {
         return existing;
       }
       models.put(id, existing.toBuilder().setState(ModelState.DELETING).build());
+      workers.endAllOf(id);
     }
     ModelSpec.Builder numbered = spec.toBuilder();
     for (int i = 0; i < spec.getParametersCount(); i++) {
@@ -164,7 +172,27 @@ public final class CatalogState {
     Model model = find(request.getName(), request.getLoading());
     names.remove(request.getName());
     models.put(model.getId(), model.toBuilder().setState(ModelState.DELETING).build());
+    workers.endAllOf(model.getId());
     return model.getId();
+  }
+
+  private JoinModelResponse join(JoinModelRequest request) {
+    Model model = models.get(request.getModelId());
+    if (model == null || model.getState() != ModelState.READY) {
+      throw unknown("id " + Long.toUnsignedString(request.getModelId()));
+    }
+    WorkerSession worker = workers.repeated(request);
+    if (worker == null) {
+      worker = workers.join(request, model, lastSession + 1);
+      lastSession++;
+    }
+    return JoinModelResponse.newBuilder()
+        .setSession(worker.getSession())
+        .setRank(worker.getRank())
+        .setWorkers(model.getSpec().getWorkers())
+        .setLeaseMs(worker.getLeaseMs())
+        .setCatalogIndex(index)
+        .build();
   }
 
   private void join(Server server) {
@@ -246,9 +274,34 @@ public final class CatalogState {
     return session != 0 && Long.compareUnsigned(session, lastSession) <= 0;
   }
 
+  /** The live worker with a session's number; null if there is none. */
+  public synchronized @Nullable WorkerSession worker(long session) {
+    return workers.live(session);
+  }
+
+  /** Whether a session was a worker's, and ended not too long ago. */
+  public synchronized boolean ended(long session) {
+    return workers.ended(session);
+  }
+
+  /** Live workers of a model, by rank. */
+  public synchronized Map<Integer, WorkerSession> workers(long modelId) {
+    return workers.ranks(modelId);
+  }
+
+  /** All live workers. */
+  public synchronized Collection<WorkerSession> workers() {
+    return workers.all();
+  }
+
   /** Models whose blocks are to be freed. */
   public synchronized List<Model> deleting() {
     return models.values().stream().filter(m -> m.getState() == ModelState.DELETING).toList();
+  }
+
+  /** Models that can be trained. */
+  public synchronized List<Model> ready() {
+    return models.values().stream().filter(m -> m.getState() == ModelState.READY).toList();
   }
 
   /** The map of the cluster, without leaders; its cluster id is empty before the first command. */
@@ -273,7 +326,9 @@ public final class CatalogState {
 
   /** Everything, as of one index. */
   public synchronized CatalogSnapshot snapshot() {
-    return CatalogSnapshot.newBuilder()
+    CatalogSnapshot.Builder snapshot = CatalogSnapshot.newBuilder();
+    workers.write(snapshot);
+    return snapshot
         .setFormat(FORMAT)
         .setTerm(term)
         .setIndex(index)
@@ -312,6 +367,7 @@ public final class CatalogState {
         names.put(model.getSpec().getName(), model.getId());
       }
     }
+    workers.restore(snapshot);
     lastModel = snapshot.getLastModel();
     lastParameter = snapshot.getLastParameter();
     lastSession = snapshot.getLastSession();

@@ -9,6 +9,7 @@ import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.OptimizerSpec;
 import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.proto.v1.StragglerPolicy;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
@@ -92,25 +93,65 @@ public final class ModelCheck {
     if (spec.getConsistency() == Consistency.CONSISTENCY_UNSPECIFIED) {
       complete.setConsistency(Consistency.ASP);
     }
-    if (spec.getConsistency() == Consistency.BSP) {
-      if (Integer.compareUnsigned(spec.getWorkers() - 1, Limits.WORKERS) >= 0) {
-        throw new Refusal(
-            Reason.LIMIT,
-            "a bulk synchronous model has 1 to %d workers: value=%d"
-                .formatted(Limits.WORKERS, Integer.toUnsignedLong(spec.getWorkers())),
-            "limit-name",
-            "workers",
-            "value",
-            spec.getWorkers(),
-            "limit",
-            Limits.WORKERS);
-      }
-      if (spec.getDurability() == Durability.CHECKPOINTED) {
+    completeSteps(spec, complete);
+  }
+
+  /** How workers step together: their number, the staleness, what becomes of a late one. */
+  private static void completeSteps(ModelSpec spec, ModelSpec.Builder complete) {
+    boolean together = spec.getConsistency() == Consistency.BSP;
+    boolean stale = spec.getConsistency() == Consistency.SSP;
+    int fewest = together ? 1 : 0;
+    inRange("workers", spec.getWorkers(), fewest, Limits.WORKERS);
+    if (!together && !stale) {
+      if (spec.getStaleness() != 0
+          || spec.getOnStragglerValue() != 0
+          || spec.getStragglerTimeoutMs() != 0) {
         throw new Refusal(
             Reason.REQUEST_INVALID,
-            "a bulk synchronous model is LOGGED: a step that is lost on one shard and kept on"
-                + " another would tear it");
+            "staleness, on_straggler and straggler_timeout_ms are for BSP and SSP: leave them 0");
       }
+      return;
+    }
+    if (spec.getDurability() == Durability.CHECKPOINTED) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "a BSP or SSP model is LOGGED: a step that is lost on one shard and kept on another would"
+              + " tear it");
+    }
+    if (stale || spec.getStaleness() != 0) {
+      inRange("staleness", spec.getStaleness(), stale ? 1 : 0, stale ? Limits.STALENESS : 0);
+    }
+    inRange("straggler_timeout_ms", spec.getStragglerTimeoutMs(), 0, Limits.STRAGGLER_MAX_MS);
+    if (spec.getStragglerTimeoutMs() == 0) {
+      complete.setStragglerTimeoutMs(Limits.STRAGGLER_DEFAULT_MS);
+    }
+    switch (spec.getOnStraggler()) {
+      case STRAGGLER_POLICY_UNSPECIFIED -> complete.setOnStraggler(StragglerPolicy.WAIT);
+      case WAIT, PROCEED -> {}
+      default -> {
+        if (!together || spec.getOnStraggler() != StragglerPolicy.FAIL) {
+          throw new Refusal(
+              Reason.REQUEST_INVALID,
+              "on_straggler: value=%d allowed=WAIT, PROCEED%s"
+                  .formatted(spec.getOnStragglerValue(), together ? ", FAIL" : ""),
+              "value",
+              spec.getOnStragglerValue());
+        }
+      }
+    }
+  }
+
+  private static void inRange(String name, int value, int least, int most) {
+    if (value < least || value > most) {
+      throw new Refusal(
+          Reason.LIMIT,
+          "%s: value=%d allowed=%d..%d".formatted(name, Integer.toUnsignedLong(value), least, most),
+          "limit-name",
+          name,
+          "value",
+          Integer.toUnsignedLong(value),
+          "limit",
+          most);
     }
   }
 

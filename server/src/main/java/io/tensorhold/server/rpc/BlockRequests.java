@@ -2,7 +2,6 @@ package io.tensorhold.server.rpc;
 
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.proto.v1.BlockHeader;
-import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ModelState;
@@ -18,8 +17,12 @@ import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.training.Trainer;
+import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
 import io.tensorhold.wire.ShardHash;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -190,6 +193,18 @@ final class BlockRequests {
     }
   }
 
+  void checkShard(int shard) {
+    if (Integer.compareUnsigned(shard, shardCount) >= 0) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "shard: value=%d allowed=0..%d".formatted(Integer.toUnsignedLong(shard), shardCount - 1),
+          "value",
+          Integer.toUnsignedLong(shard),
+          "limit",
+          shardCount - 1);
+    }
+  }
+
   private void checkEnvelope(ModelView view, PushHeader header, long payloadBytes) {
     CatalogState state = catalog.state();
     if (!state.hasSession(header.getSession())) {
@@ -197,7 +212,7 @@ final class BlockRequests {
         catalog.until(() -> state.hasSession(header.getSession())).join();
       } catch (RuntimeException e) {
         throw new Refusal(
-            Reason.SESSION_EXPIRED,
+            Reason.SESSION_UNKNOWN,
             "no session has the number %s: open one"
                 .formatted(Long.toUnsignedString(header.getSession())),
             "value",
@@ -212,18 +227,10 @@ final class BlockRequests {
           "value",
           header.getSeq());
     }
-    if (Integer.compareUnsigned(header.getShard(), shardCount) >= 0) {
+    checkShard(header.getShard());
+    if (header.getBlocksCount() == 0 && header.getStep() == 0) {
       throw new Refusal(
-          Reason.REQUEST_INVALID,
-          "shard: value=%d allowed=0..%d"
-              .formatted(Integer.toUnsignedLong(header.getShard()), shardCount - 1),
-          "value",
-          header.getShard(),
-          "limit",
-          shardCount - 1);
-    }
-    if (header.getBlocksCount() == 0) {
-      throw new Refusal(Reason.REQUEST_INVALID, "a push names at least one block");
+          Reason.REQUEST_INVALID, "a push names at least one block, unless it is part of a step");
     }
     if (header.getBlocksCount() > Limits.PUSH_BLOCKS) {
       throw limit("blocks of a push", header.getBlocksCount(), Limits.PUSH_BLOCKS);
@@ -231,20 +238,26 @@ final class BlockRequests {
     if (payloadBytes > Limits.PUSH_BYTES) {
       throw limit("payload bytes of a push", payloadBytes, Limits.PUSH_BYTES);
     }
-    if (view.model().getSpec().getConsistency() == Consistency.BSP
-        && header.getOperation() == io.tensorhold.proto.v1.Operation.GRADIENT
-        && header.getStep() < 1) {
-      throw new Refusal(
-          Reason.REQUEST_INVALID,
-          "a gradient of a bulk synchronous model says its step, from 1: value=" + header.getStep(),
-          "value",
-          header.getStep());
-    }
     if (header.getExpectTerm() != 0
         && view.model().getSpec().getDurability() != Durability.CHECKPOINTED) {
       throw new Refusal(
           Reason.REQUEST_INVALID, "expect_term is for CHECKPOINTED models: leave it 0");
     }
+  }
+
+  /** What a push says of the step that it is a part of. */
+  static Trainer.Step step(PushHeader header, MemorySegment payload) {
+    Crc32c crc = new Crc32c();
+    ByteBuffer ofBlock = ByteBuffer.allocate(Integer.BYTES);
+    long offset = 0;
+    for (BlockHeader block : header.getBlocksList()) {
+      int bytes = block.getPayloadBytes();
+      int own = block.getHasCrc() ? block.getCrc32C() : Crc32c.of(payload.asSlice(offset, bytes));
+      crc.update(MemorySegment.ofBuffer(ofBlock.putInt(0, own)));
+      offset += bytes;
+    }
+    return new Trainer.Step(
+        header.getStep(), header.getRank(), header.getPart(), header.getParts(), crc.value());
   }
 
   private static Operation operation(PushHeader header) {

@@ -15,8 +15,6 @@ import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.server.admin.Traffic;
-import io.tensorhold.server.base.Reason;
-import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.BlocksMethods;
@@ -100,12 +98,7 @@ final class BlocksService implements BindableService {
       if (diskFull.getAsBoolean()) {
         throw BlockRequests.diskFull();
       }
-      if (Integer.compareUnsigned(request.getShard(), node.shardCount()) >= 0) {
-        throw new Refusal(
-            Reason.REQUEST_INVALID,
-            "shard: value=%d allowed=0..%d"
-                .formatted(Integer.toUnsignedLong(request.getShard()), node.shardCount() - 1));
-      }
+      requests.checkShard(request.getShard());
       ModelView view = requests.model(request.getModelId(), 0, true);
       var _ =
           trainer

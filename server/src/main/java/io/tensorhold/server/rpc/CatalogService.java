@@ -64,17 +64,21 @@ final class CatalogService extends CatalogGrpc.CatalogImplBase {
   public void openSession(OpenSessionRequest request, StreamObserver<OpenSessionResponse> reply) {
     write(
         () -> {
-          if (request.getLabel().length() > Limits.NAME_BYTES) {
-            throw new Refusal(
-                Reason.NAME_INVALID,
-                "a session's label has at most %d characters: value=%d"
-                    .formatted(Limits.NAME_BYTES, request.getLabel().length()));
-          }
+          checkLabel(request.getLabel());
           return null;
         },
         command -> command.setOpenSession(request),
         done -> OpenSessionResponse.newBuilder().setSession(done.getId()).build(),
         reply);
+  }
+
+  static void checkLabel(String label) {
+    if (label.length() > Limits.NAME_BYTES) {
+      throw new Refusal(
+          Reason.NAME_INVALID,
+          "a session's label has at most %d characters: value=%d"
+              .formatted(Limits.NAME_BYTES, label.length()));
+    }
   }
 
   @Override

@@ -81,8 +81,8 @@ final class Errors {
 
   private static Code code(Reason reason) {
     return switch (reason) {
-      case MODEL_UNKNOWN, PARAMETER_UNKNOWN -> Code.NOT_FOUND;
-      case MODEL_EXISTS -> Code.ALREADY_EXISTS;
+      case MODEL_UNKNOWN, PARAMETER_UNKNOWN, SESSION_UNKNOWN -> Code.NOT_FOUND;
+      case MODEL_EXISTS, RANK_TAKEN -> Code.ALREADY_EXISTS;
       case BLOCK_OUT_OF_RANGE -> Code.OUT_OF_RANGE;
       case NAME_INVALID,
           SHAPE_INVALID,
@@ -90,10 +90,12 @@ final class Errors {
           OPTIMIZER_INVALID,
           PAYLOAD_LENGTH,
           NONFINITE,
+          RANK_INVALID,
           REQUEST_INVALID ->
           Code.INVALID_ARGUMENT;
-      case SESSION_EXPIRED, NOT_LEADER, CLUSTER_MISMATCH -> Code.FAILED_PRECONDITION;
-      case OVERLAY_LOST -> Code.ABORTED;
+      case SESSION_EXPIRED, STEP_CLOSED, STEP_CONFLICT, STALE, NOT_LEADER, CLUSTER_MISMATCH ->
+          Code.FAILED_PRECONDITION;
+      case OVERLAY_LOST, STEP_FAILED -> Code.ABORTED;
       case DISK_FULL, LIMIT -> Code.RESOURCE_EXHAUSTED;
       case CHECKSUM -> Code.DATA_LOSS;
       case UNAVAILABLE -> Code.UNAVAILABLE;

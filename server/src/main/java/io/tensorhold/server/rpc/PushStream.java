@@ -90,7 +90,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
                 header.getShard(),
                 checked.command(),
                 checked.parameters(),
-                new Trainer.Step(header.getStep(), header.getRank(), header.getPart()),
+                BlockRequests.step(header, checked.command().payload()),
                 header.getExpectTerm());
       } finally {
         checked.release();

@@ -13,6 +13,10 @@ import java.util.TreeMap;
 final class DroppedParameters {
   private final TreeMap<Long, Long> ranges = new TreeMap<>(Long::compareUnsigned);
 
+  static boolean between(long first, long id, long last) {
+    return Long.compareUnsigned(first, id) <= 0 && Long.compareUnsigned(id, last) <= 0;
+  }
+
   boolean contains(long id) {
     Map.Entry<Long, Long> before = ranges.floorEntry(id);
     return before != null && Long.compareUnsigned(before.getValue(), id) >= 0;

@@ -9,6 +9,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The bytes of an entry of a shard's log: commands, one after another. In the log: do not change.
@@ -23,6 +24,9 @@ import java.util.List;
  * 2 REGISTER  a parameter record (ParameterRecord)
  * 3 DROP      u64 first, u64 last: parameters that are gone, both included
  * 4 PUT       u64 parameter, u32 block, a whole block (BlockLayout)
+ * 5 STEP      u64 model, u64 step, u32 part, u32 parts, u8 together, u16 n, n × (u32 rank, u32 crc);
+ *             then the body of a PUSH with n tags
+ * 6 CLAIM     u64 model, u32 rank, u64 session, u8 together, u64 base
  * </pre>
  *
  * All numbers but those inside a parameter record are little-endian.
@@ -34,6 +38,8 @@ public final class Entry {
   static final int REGISTER = 2;
   static final int DROP = 3;
   static final int PUT = 4;
+  static final int STEP = 5;
+  static final int CLAIM = 6;
 
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
@@ -42,8 +48,12 @@ public final class Entry {
 
   /** A command as it was read. */
   sealed interface Command {
-    /** A push. */
-    record Push(PushCommand push) implements Command {}
+    /** A push, and the part of a step that it is. */
+    record Push(PushCommand push, @Nullable StepMark mark) implements Command {}
+
+    /** A session becomes the holder of a rank. */
+    record Claim(long model, int rank, long session, boolean together, long base)
+        implements Command {}
 
     /** A parameter that pushes may name from now on. */
     record Register(ParameterRecord parameter) implements Command {}
@@ -57,14 +67,41 @@ public final class Entry {
 
   /** The bytes of a push command, its length included. */
   public static byte[] push(PushCommand push) {
-    long bytes = 4 + 1 + 2 + 24L * push.tags().size() + 1 + 4 + push.payload().byteSize();
+    ByteBuffer out = allocate(Math.toIntExact(5 + bodyBytes(push)), PUSH);
+    writePush(out, push);
+    return out.array();
+  }
+
+  /** The bytes of a push that is a part of a step, its length included. */
+  public static byte[] step(StepMark mark, PushCommand push) {
+    ByteBuffer out = allocate(Math.toIntExact(5 + mark.bytes() + bodyBytes(push)), STEP);
+    mark.write(out);
+    writePush(out, push);
+    return out.array();
+  }
+
+  /** The bytes of a claim command; see {@link StepMark} for the model's id. */
+  public static byte[] claim(long model, int rank, long session, boolean together, long base) {
+    return allocate(5 + 29, CLAIM)
+        .putLong(model)
+        .putInt(rank)
+        .putLong(session)
+        .put((byte) (together ? 1 : 0))
+        .putLong(base)
+        .array();
+  }
+
+  private static long bodyBytes(PushCommand push) {
+    long bytes = 2 + 24L * push.tags().size() + 1 + 4 + push.payload().byteSize();
     for (Part part : push.parts()) {
       bytes += 21 + 4L * part.runs().length;
     }
+    return bytes + (push.factors() == null ? 0 : 4 + 4L * push.parts().size());
+  }
+
+  private static void writePush(ByteBuffer out, PushCommand push) {
     PushCommand.Factors factors = push.factors();
     int flag = factors == null ? 0 : WITH_FACTORS;
-    bytes += factors == null ? 0 : 4 + 4L * push.parts().size();
-    ByteBuffer out = allocate(Math.toIntExact(bytes), PUSH);
     out.putShort((short) push.tags().size());
     for (Tag tag : push.tags()) {
       out.putLong(tag.session()).putLong(tag.seq()).putLong(tag.ackedBelow());
@@ -84,7 +121,6 @@ public final class Entry {
       }
     }
     MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
-    return out.array();
   }
 
   /** The bytes of a register command. */
@@ -137,7 +173,14 @@ public final class Entry {
       int type = body.get();
       commands.add(
           switch (type) {
-            case PUSH -> new Command.Push(readPush(body));
+            case PUSH -> new Command.Push(readPush(body), null);
+            case STEP -> {
+              StepMark mark = StepMark.read(body);
+              yield new Command.Push(readPush(body), mark);
+            }
+            case CLAIM ->
+                new Command.Claim(
+                    body.getLong(), body.getInt(), body.getLong(), body.get() != 0, body.getLong());
             case REGISTER -> {
               byte[] record = new byte[body.remaining()];
               body.get(record);
@@ -148,7 +191,7 @@ public final class Entry {
                 new Command.Put(body.getLong(), body.getInt(), MemorySegment.ofBuffer(body));
             default ->
                 throw new IllegalArgumentException(
-                    "command type in the log: value=%d known=1..4".formatted(type));
+                    "command type in the log: value=%d known=1..6".formatted(type));
           });
     }
     return commands;

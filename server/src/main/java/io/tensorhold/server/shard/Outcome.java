@@ -11,7 +11,15 @@ public enum Outcome {
   /** Its session has too many pushes above its low-water mark. */
   WINDOW_FULL(3),
   /** It does not fit the shard's state, such as a push to a parameter that was dropped. */
-  INVALID(4);
+  INVALID(4),
+  /** A newer session holds its rank. */
+  FENCED(5),
+  /** Its step was made without it, or is long past. */
+  CLOSED(6),
+  /** Its session has pushed that part of that step with other bytes. */
+  CONFLICT(7),
+  /** An earlier step of its rank is not whole yet, or the step has another number of parts. */
+  UNFINISHED(8);
 
   private static final Outcome[] ALL = values();
 

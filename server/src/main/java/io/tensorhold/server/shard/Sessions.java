@@ -22,10 +22,17 @@ import org.jspecify.annotations.Nullable;
 final class Sessions {
   /** What the shard says of a push before it applies it. */
   enum Verdict {
-    NEW,
-    DUPLICATE,
-    EXPIRED,
-    WINDOW_FULL
+    NEW(null),
+    DUPLICATE(Outcome.DUPLICATE),
+    EXPIRED(Outcome.EXPIRED),
+    WINDOW_FULL(Outcome.WINDOW_FULL);
+
+    /** What becomes of the push; null: it is applied. */
+    final @Nullable Outcome objection;
+
+    Verdict(@Nullable Outcome objection) {
+      this.objection = objection;
+    }
   }
 
   private static final class Seen {
@@ -34,8 +41,17 @@ final class Sessions {
     long lastIndex;
   }
 
+  /** When a session pushed last; several sessions have one push in common. */
+  private record LastPush(long order, long session) implements Comparable<LastPush> {
+    @Override
+    public int compareTo(LastPush other) {
+      int byOrder = Long.compare(order, other.order);
+      return byOrder != 0 ? byOrder : Long.compareUnsigned(session, other.session);
+    }
+  }
+
   private final TreeMap<Long, Seen> sessions = new TreeMap<>(Long::compareUnsigned);
-  private final TreeMap<Long, Long> byLastIndex = new TreeMap<>();
+  private final TreeSet<LastPush> byLastPush = new TreeSet<>();
   private long forgotten;
 
   Verdict verdict(long session, long seq) {
@@ -58,11 +74,11 @@ final class Sessions {
     seen.applied.add(seq);
     seen.low = Math.max(seen.low, ackedBelow);
     seen.applied.headSet(seen.low).clear();
-    byLastIndex.remove(seen.lastIndex, session);
+    byLastPush.remove(new LastPush(seen.lastIndex, session));
     seen.lastIndex = order;
-    byLastIndex.put(order, session);
+    byLastPush.add(new LastPush(order, session));
     while (sessions.size() > Limits.SESSIONS) {
-      long eldest = byLastIndex.pollFirstEntry().getValue();
+      long eldest = java.util.Objects.requireNonNull(byLastPush.pollFirst()).session;
       sessions.remove(eldest);
       if (Long.compareUnsigned(eldest, forgotten) > 0) {
         forgotten = eldest;
@@ -82,7 +98,7 @@ final class Sessions {
   /** Forgets everything: for pushes outside the log, whose memory ends with the term. */
   void clear() {
     sessions.clear();
-    byLastIndex.clear();
+    byLastPush.clear();
     forgotten = 0;
   }
 
@@ -120,7 +136,7 @@ final class Sessions {
         seen.applied.add(in.readLong());
       }
       sessions.put(session, seen);
-      byLastIndex.put(seen.lastIndex, session);
+      byLastPush.add(new LastPush(seen.lastIndex, session));
     }
   }
 }

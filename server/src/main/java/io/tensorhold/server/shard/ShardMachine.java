@@ -4,7 +4,6 @@ import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.shard.PushCommand.Part;
-import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.server.store.ShardStore;
 import java.lang.foreign.MemorySegment;
@@ -82,7 +81,8 @@ public final class ShardMachine implements AutoCloseable {
     for (int i = 0; i < outcomes.length; i++) {
       outcomes[i] =
           switch (commands.get(i)) {
-            case Entry.Command.Push(PushCommand push) -> push(index, push).id;
+            case Entry.Command.Push push -> push(index, push.push(), push.mark()).id;
+            case Entry.Command.Claim claim -> state.steps.claim(claim, state.dropped).id;
             case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
             case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
             case Entry.Command.Put put -> put(index, put).id;
@@ -100,16 +100,10 @@ public final class ShardMachine implements AutoCloseable {
     }
   }
 
-  private Outcome push(long index, PushCommand push) {
-    for (Tag tag : push.tags()) {
-      Sessions.Verdict verdict = state.sessions.verdict(tag.session(), tag.seq());
-      if (verdict != Sessions.Verdict.NEW) {
-        return switch (verdict) {
-          case DUPLICATE -> Outcome.DUPLICATE;
-          case EXPIRED -> Outcome.EXPIRED;
-          default -> Outcome.WINDOW_FULL;
-        };
-      }
+  private Outcome push(long index, PushCommand push, @Nullable StepMark mark) {
+    Outcome objection = state.objection(push, mark);
+    if (objection != null) {
+      return objection;
     }
     if (!parameters.fits(push)) {
       return Outcome.INVALID;
@@ -125,10 +119,7 @@ public final class ShardMachine implements AutoCloseable {
       }
       offset += part.payloadBytes();
     }
-    state.pushes++;
-    for (Tag tag : push.tags()) {
-      state.sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), state.pushes);
-    }
+    state.applied(push, mark);
     return Outcome.APPLIED;
   }
 
@@ -141,11 +132,12 @@ public final class ShardMachine implements AutoCloseable {
 
   private Outcome drop(long first, long last) {
     state.dropped.add(first, last);
-    overlay.removeIf(key -> between(first, key.parameter(), last));
+    state.steps.drop(first, last);
+    overlay.removeIf(key -> DroppedParameters.between(first, key.parameter(), last));
     List<BlockKey> inMemory = new ArrayList<>();
     tier.forEachInMemory(
         (key, unit) -> {
-          if (between(first, key.parameter(), last)) {
+          if (DroppedParameters.between(first, key.parameter(), last)) {
             inMemory.add(key);
           }
         });
@@ -155,14 +147,10 @@ public final class ShardMachine implements AutoCloseable {
       }
       tier.remove(key);
     }
-    for (long id : parameters.drop(id -> between(first, id, last))) {
+    for (long id : parameters.drop(id -> DroppedParameters.between(first, id, last))) {
       store.forEachBlock(id, deletions::add);
     }
     return Outcome.APPLIED;
-  }
-
-  private static boolean between(long first, long id, long last) {
-    return Long.compareUnsigned(first, id) <= 0 && Long.compareUnsigned(id, last) <= 0;
   }
 
   private Outcome put(long index, Entry.Command.Put put) {
@@ -242,9 +230,19 @@ public final class ShardMachine implements AutoCloseable {
     return update.measure(push, known, this::read);
   }
 
-  /** Whether a push was applied already, in the log or in the overlay of {@code term}. */
-  public synchronized boolean applied(long session, long seq) {
-    return state.sessions.verdict(session, seq) == Sessions.Verdict.DUPLICATE;
+  /** What would become of a push now, if not APPLIED; null: nothing stands against it. */
+  public synchronized @Nullable Outcome objection(PushCommand push, @Nullable StepMark mark) {
+    return state.objection(push, mark);
+  }
+
+  /** How far the ranks of a model have come; see {@link StepMark} for its id. */
+  public synchronized Map<Integer, RankStep> ranks(long model) {
+    return state.steps.ranks(model);
+  }
+
+  /** The last step that a model's ranks have closed together. */
+  public synchronized long closedStep(long model) {
+    return state.steps.closedStep(model);
   }
 
   /** The parameter as the shard knows it; null before its first push and after it was dropped. */
@@ -282,7 +280,7 @@ public final class ShardMachine implements AutoCloseable {
 
   /** Blocks of the overlay that belong to the parameters, held for the caller, in order. */
   public synchronized NavigableMap<BlockKey, Unit> overlayBlocks(long term, long first, long last) {
-    return overlay.blocks(term, key -> between(first, key.parameter(), last));
+    return overlay.blocks(term, key -> DroppedParameters.between(first, key.parameter(), last));
   }
 
   /** Forgets overlay blocks that the log holds now, unless a push has changed them since. */

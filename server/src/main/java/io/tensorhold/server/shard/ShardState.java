@@ -1,5 +1,6 @@
 package io.tensorhold.server.shard;
 
+import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.store.ShardStore;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -7,22 +8,25 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The state of a shard that is neither block nor parameter: how far the log is applied, which
- * pushes were, which parameters are gone.
+ * pushes were, which steps, which parameters are gone.
  *
- * <p>On disk: do not change. Big-endian: u8 format 1, u64 term, u64 index, u64 pushes, dropped
- * ranges (u32 n, n × (u64 first, u64 last)), sessions (see {@link Sessions#write}).
+ * <p>On disk: do not change. Big-endian: u8 format 2, u64 term, u64 index, u64 pushes, dropped
+ * ranges (u32 n, n × (u64 first, u64 last)), sessions (see {@link Sessions#write}), steps (see
+ * {@link StepTable#write}; format 1 has none).
  */
 final class ShardState {
-  private static final int FORMAT = 1;
+  private static final int FORMAT = 2;
 
   long term;
   long index = -1;
   long pushes;
   final DroppedParameters dropped = new DroppedParameters();
   final Sessions sessions = new Sessions();
+  final StepTable steps = new StepTable();
 
   /** The state that a store holds; as new if it holds none. */
   static ShardState of(ShardStore store) {
@@ -34,6 +38,41 @@ final class ShardState {
     return state;
   }
 
+  /** What stands against a push, whole; null: nothing. */
+  @Nullable Outcome objection(PushCommand push, @Nullable StepMark mark) {
+    for (Tag tag : push.tags()) {
+      Outcome known = sessions.verdict(tag.session(), tag.seq()).objection;
+      if (known != null) {
+        return known;
+      }
+    }
+    if (mark == null) {
+      return null;
+    }
+    if (dropped.contains(mark.model()) || mark.pieces().size() != push.tags().size()) {
+      return Outcome.INVALID;
+    }
+    for (int i = 0; i < mark.pieces().size(); i++) {
+      Outcome known = steps.objection(mark, mark.pieces().get(i), push.tags().get(i).session());
+      if (known != null) {
+        return known;
+      }
+    }
+    return null;
+  }
+
+  /** Counts a push that was applied. */
+  void applied(PushCommand push, @Nullable StepMark mark) {
+    pushes++;
+    for (int i = 0; i < push.tags().size(); i++) {
+      Tag tag = push.tags().get(i);
+      sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
+      if (mark != null) {
+        steps.applied(mark, mark.pieces().get(i), tag.session());
+      }
+    }
+  }
+
   byte[] toBytes() {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try (DataOutputStream out = new DataOutputStream(bytes)) {
@@ -43,6 +82,7 @@ final class ShardState {
       out.writeLong(pushes);
       dropped.write(out);
       sessions.write(out);
+      steps.write(out);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
@@ -52,9 +92,9 @@ final class ShardState {
   void read(byte[] bytes) {
     try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
       int format = in.readByte();
-      if (format != FORMAT) {
+      if (format < 1 || format > FORMAT) {
         throw new IllegalStateException(
-            "state record of a shard: format=%d known=%d; a newer Tensorhold wrote it"
+            "state record of a shard: format=%d known=1..%d; a newer Tensorhold wrote it"
                 .formatted(format, FORMAT));
       }
       term = in.readLong();
@@ -62,6 +102,9 @@ final class ShardState {
       pushes = in.readLong();
       dropped.read(in);
       sessions.read(in);
+      if (format > 1) {
+        steps.read(in);
+      }
     } catch (IOException e) {
       throw new UncheckedIOException("the state record of a shard is cut short", e);
     }

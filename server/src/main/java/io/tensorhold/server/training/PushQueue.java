@@ -10,6 +10,7 @@ import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.shard.StepMark;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
@@ -58,6 +59,16 @@ public final class PushQueue {
    * @return ends when it is acknowledged as the log promises, or fails with a {@link Refusal}
    */
   public CompletableFuture<PushDone> push(PushCommand push, Set<ParameterRecord> parameters) {
+    return command(Entry.push(push), parameters, touched(push, parameters));
+  }
+
+  /** Queues a push that is a part of a step; otherwise as {@link #push}. */
+  CompletableFuture<PushDone> step(
+      StepMark mark, PushCommand push, Set<ParameterRecord> parameters) {
+    return command(Entry.step(mark, push), parameters, touched(push, parameters));
+  }
+
+  private static long touched(PushCommand push, Set<ParameterRecord> parameters) {
     long touched = 0;
     for (PushCommand.Part part : push.parts()) {
       for (ParameterRecord parameter : parameters) {
@@ -66,7 +77,7 @@ public final class PushQueue {
         }
       }
     }
-    return command(Entry.push(push), parameters, touched);
+    return touched;
   }
 
   /** Queues any command. */
@@ -196,33 +207,11 @@ public final class PushQueue {
 
   private static void finish(
       CompletableFuture<PushDone> push, Outcome outcome, long index, long term) {
-    switch (outcome) {
-      case APPLIED -> push.complete(new PushDone(index, term, false));
-      case DUPLICATE -> push.complete(new PushDone(index, term, true));
-      case EXPIRED ->
-          push.completeExceptionally(
-              new Refusal(
-                  Reason.SESSION_EXPIRED,
-                  "the shard has forgotten this session, because %d others pushed since: open a new one"
-                      .formatted(Limits.SESSIONS),
-                  "limit-name",
-                  "sessions",
-                  "limit",
-                  Limits.SESSIONS));
-      case WINDOW_FULL ->
-          push.completeExceptionally(
-              new Refusal(
-                  Reason.LIMIT,
-                  "the session has %d pushes above acked_below: acknowledge them by raising it"
-                      .formatted(Limits.SESSION_WINDOW),
-                  "limit-name",
-                  "session-window",
-                  "limit",
-                  Limits.SESSION_WINDOW));
-      case INVALID ->
-          push.completeExceptionally(
-              new Refusal(
-                  Reason.MODEL_UNKNOWN, "the model was deleted while the push was under way"));
+    Refusal refusal = Refusals.of(outcome);
+    if (refusal != null) {
+      push.completeExceptionally(refusal);
+    } else {
+      push.complete(new PushDone(index, term, outcome == Outcome.DUPLICATE));
     }
   }
 }

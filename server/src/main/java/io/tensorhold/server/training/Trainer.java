@@ -1,9 +1,11 @@
 package io.tensorhold.server.training;
 
-import io.tensorhold.numerics.Kernels;
 import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.Model;
+import io.tensorhold.proto.v1.ShardSteps;
+import io.tensorhold.proto.v1.TrainingStatus;
+import io.tensorhold.proto.v1.WorkerSession;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.Reason;
@@ -15,8 +17,8 @@ import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
-import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.shard.StepMark;
 import io.tensorhold.server.shard.Unit;
 import io.tensorhold.server.store.BlockLayout;
 import java.util.ArrayList;
@@ -29,24 +31,32 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Takes checked pushes where their model's durability and consistency say. */
 public final class Trainer implements AutoCloseable {
+  private static final Logger logger = LoggerFactory.getLogger(Trainer.class);
   private static final long SWEEP_MILLIS = 100;
 
   private final ClusterNode node;
-  private final List<PushQueue> queues = new ArrayList<>();
-  private final List<BspGate> gates = new ArrayList<>();
+  private final List<ShardTrainer> shards = new ArrayList<>();
+  private final Workers workers;
   private final ScheduledExecutorService sweeper =
       Executors.newSingleThreadScheduledExecutor(
           task -> {
-            Thread thread = new Thread(task, "bsp-sweep");
+            Thread thread = new Thread(task, "training-sweep");
             thread.setDaemon(true);
             return thread;
           });
 
-  /** What a worker says of the step that a push belongs to. */
-  public record Step(long step, int rank, int part) {}
+  /**
+   * What a worker says of the step that a push belongs to.
+   *
+   * @param crc CRC-32C that tells the payload from another
+   */
+  public record Step(long step, int rank, int part, int parts, int crc) {}
 
   /** The totals of a checkpoint. */
   public record Checkpointed(long logIndex, int blocks, long bytes) {}
@@ -58,9 +68,11 @@ public final class Trainer implements AutoCloseable {
    */
   public Trainer(ClusterNode node, long bspBufferBytes) {
     this.node = node;
+    this.workers = new Workers(node.catalog(), System::nanoTime);
     for (int shard = 0; shard < node.shardCount(); shard++) {
-      queues.add(new PushQueue(node.shard(shard)));
-      gates.add(new BspGate(bspBufferBytes / node.shardCount(), Kernels.best()));
+      shards.add(
+          new ShardTrainer(
+              node.shard(shard), bspBufferBytes / node.shardCount(), workers, System::nanoTime));
     }
     var _ =
         sweeper.scheduleWithFixedDelay(
@@ -68,19 +80,30 @@ public final class Trainer implements AutoCloseable {
   }
 
   private void sweep() {
-    for (int shard = 0; shard < gates.size(); shard++) {
-      Leadership now = node.shard(shard).leadership();
-      gates.get(shard).drop(now, notLeader(now));
+    for (ShardTrainer shard : shards) {
+      try {
+        shard.sweep();
+      } catch (Refusal replaced) {
+        logger.debug("shard {}: {}", shard.log().shard(), replaced.text());
+      } catch (RuntimeException e) {
+        logger.error("the steps of shard {} could not be looked after", shard.log().shard(), e);
+      }
     }
+    try {
+      workers.sweep();
+    } catch (RuntimeException e) {
+      logger.error("leases could not be looked after", e);
+    }
+  }
+
+  /** The live workers. */
+  public Workers workers() {
+    return workers;
   }
 
   /** The refusal of a server that does not lead. */
   public static Refusal notLeader(Leadership leadership) {
-    return new Refusal(
-        Reason.NOT_LEADER,
-        "this server does not lead the shard",
-        "leader-id",
-        leadership.leader() == null ? "" : leadership.leader());
+    return Refusals.notLeader(leadership);
   }
 
   /**
@@ -100,28 +123,124 @@ public final class Trainer implements AutoCloseable {
     if (!leadership.leads()) {
       throw notLeader(leadership);
     }
+    workers.refuseEnded(push.tags().getFirst().session());
     if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
       return overlay(log, leadership.term(), push, parameters, expectTerm);
     }
-    boolean together =
-        model.getSpec().getConsistency() == Consistency.BSP
-            && push.operation() == PushCommand.Operation.GRADIENT;
-    if (!together) {
-      return queues.get(shard).push(push, parameters);
+    if (push.operation() == PushCommand.Operation.GRADIENT) {
+      WorkerSession worker = workerOf(model, push.tags().getFirst().session());
+      if (worker != null) {
+        StepMark mark = mark(model, worker, step);
+        return shards
+            .get(shard)
+            .push(
+                new StepPush(
+                    model.getId(), model.getSpec(), leadership.term(), mark, push, parameters));
+      }
     }
-    Tag tag = push.tags().getFirst();
-    if (log.machine().applied(tag.session(), tag.seq())) {
-      return CompletableFuture.completedFuture(new PushDone(0, leadership.term(), true));
+    return shards.get(shard).queue().push(push, parameters);
+  }
+
+  /**
+   * The worker whose steps are counted; null: a gradient of an asynchronous model, like any push.
+   */
+  private @Nullable WorkerSession workerOf(Model model, long session) {
+    WorkerSession worker = node.catalog().state().worker(session);
+    if (worker != null && worker.getModelId() == model.getId()) {
+      return worker;
     }
-    return gates
-        .get(shard)
-        .contribute(
-            new BspGate.Key(leadership.term(), model.getId(), step.step(), step.part()),
-            model.getSpec().getWorkers(),
-            step.rank(),
-            push,
-            parameters,
-            queues.get(shard)::push);
+    if (model.getSpec().getConsistency() == Consistency.ASP) {
+      return null;
+    }
+    throw new Refusal(
+        Reason.SESSION_UNKNOWN,
+        "session %s has not joined model \"%s\", whose steps are those of its workers: join it"
+            .formatted(Long.toUnsignedString(session), model.getSpec().getName()),
+        "value",
+        Long.toUnsignedString(session));
+  }
+
+  private static StepMark mark(Model model, WorkerSession worker, Step step) {
+    if (step.rank() != worker.getRank()) {
+      throw new Refusal(
+          Reason.RANK_INVALID,
+          "session %s is rank %d of model \"%s\": value=%d"
+              .formatted(
+                  Long.toUnsignedString(worker.getSession()),
+                  worker.getRank(),
+                  model.getSpec().getName(),
+                  Integer.toUnsignedLong(step.rank())),
+          "value",
+          Integer.toUnsignedLong(step.rank()),
+          "expected",
+          worker.getRank());
+    }
+    int parts = step.parts() == 0 ? 1 : step.parts();
+    if (step.step() < 1
+        || Integer.compareUnsigned(parts, Limits.STEP_PARTS) > 0
+        || Integer.compareUnsigned(step.part(), parts) >= 0) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "a worker's gradient says its step, from 1, and its part of 1 to %d: step=%d part=%d parts=%d"
+              .formatted(
+                  Limits.STEP_PARTS,
+                  step.step(),
+                  Integer.toUnsignedLong(step.part()),
+                  Integer.toUnsignedLong(parts)),
+          "value",
+          step.step());
+    }
+    return new StepMark(
+        stepModel(model),
+        step.step(),
+        step.part(),
+        parts,
+        model.getSpec().getConsistency() == Consistency.BSP,
+        List.of(new StepMark.Piece(step.rank(), step.crc())));
+  }
+
+  /** The number by which a shard knows the steps of a model: see {@link StepMark}. */
+  static long stepModel(Model model) {
+    return model.getSpec().getParametersCount() == 0 ? 0 : model.getSpec().getParameters(0).getId();
+  }
+
+  /**
+   * Makes a worker's session the holder of its rank on a shard.
+   *
+   * @return the last step that the shard has of the rank
+   */
+  public CompletableFuture<Long> claim(Model model, int shard, long session) {
+    Leadership leadership = node.shard(shard).leadership();
+    if (!leadership.leads()) {
+      throw notLeader(leadership);
+    }
+    WorkerSession worker = workers.require(session);
+    if (worker.getModelId() != model.getId()) {
+      throw new Refusal(
+          Reason.SESSION_UNKNOWN,
+          "session %s has joined another model".formatted(Long.toUnsignedString(session)),
+          "value",
+          Long.toUnsignedString(session));
+    }
+    return node.shard(shard).fence().thenCompose(led -> shards.get(shard).claim(model, worker));
+  }
+
+  /** What this server knows of the training of a model, or of all for 0. */
+  public TrainingStatus status(long modelId) {
+    TrainingStatus.Builder status =
+        TrainingStatus.newBuilder().addAllSessions(workers.sessions(modelId));
+    for (Model model : node.catalog().state().ready()) {
+      boolean asked = modelId == 0 || model.getId() == modelId;
+      for (int shard = 0; asked && shard < shards.size(); shard++) {
+        if (node.shard(shard).leadership().leads()) {
+          ShardSteps steps = shards.get(shard).status(model);
+          if (steps.getRanksCount() + steps.getWaitsCount() > 0) {
+            status.addShards(steps);
+          }
+        }
+      }
+    }
+    return status.build();
   }
 
   private static CompletableFuture<PushDone> overlay(
@@ -172,8 +291,9 @@ public final class Trainer implements AutoCloseable {
       BlockLayout.seal(unit.memory());
       bytes += unit.memory().byteSize();
       puts.add(
-          queues
+          shards
               .get(shard)
+              .queue()
               .command(
                   Entry.put(key.parameter(), key.block(), unit.memory()),
                   Set.of(java.util.Objects.requireNonNull(parameters.get(key.parameter()))),

@@ -40,6 +40,19 @@ class SessionsTest {
   }
 
   @Test
+  void sessionsThatPushTogetherAreForgottenAsIfTheyHadPushedOneByOne() {
+    Sessions sessions = new Sessions();
+    long rounds = Limits.SESSIONS;
+    for (long round = 1; round <= rounds; round++) {
+      sessions.applied(2 * round, 1, 1, round);
+      sessions.applied(2 * round + 1, 1, 1, round);
+    }
+    assertThat(sessions.size()).isEqualTo(Limits.SESSIONS);
+    assertThat(sessions.verdict(rounds, 1)).isEqualTo(Verdict.EXPIRED);
+    assertThat(sessions.verdict(rounds + 2, 1)).isEqualTo(Verdict.DUPLICATE);
+  }
+
+  @Test
   void windowAboveTheLowWaterMarkIsBounded() {
     Sessions sessions = new Sessions();
     for (int seq = 1; seq <= Limits.SESSION_WINDOW; seq++) {

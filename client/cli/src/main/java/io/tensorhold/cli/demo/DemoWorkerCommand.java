@@ -1,10 +1,11 @@
 package io.tensorhold.cli.demo;
 
 import io.tensorhold.client.ClientOptions;
+import io.tensorhold.client.JoinOptions;
 import io.tensorhold.client.ModelHandle;
 import io.tensorhold.client.Parameter;
-import io.tensorhold.client.Session;
 import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.client.Worker;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Slice;
 import java.lang.foreign.MemorySegment;
@@ -36,9 +37,12 @@ public final class DemoWorkerCommand implements Callable<Integer> {
     ClientOptions options =
         new ClientOptions(List.of(servers.split(",", -1))).withDeadline(Duration.ofSeconds(60));
     try (TensorholdClient client = TensorholdClient.connect(options);
-        Session session = client.openSession("demo worker " + rank)) {
+        Worker worker =
+            client.joinModel(
+                DemoTraining.MODEL,
+                new JoinOptions(rank, workers).withLabel("demo worker " + rank))) {
       Autoencoder share = new Autoencoder(covariance(client));
-      ModelHandle model = client.model(DemoTraining.MODEL);
+      ModelHandle model = worker.model();
       Parameter e = model.parameter(DemoTraining.ENCODER);
       Parameter d = model.parameter(DemoTraining.DECODER);
       float[] encoder = client.pullFloats(e);
@@ -49,9 +53,9 @@ public final class DemoWorkerCommand implements Callable<Integer> {
           Map.of(e, MemorySegment.ofArray(gradE), d, MemorySegment.ofArray(gradD));
       Map<Parameter, MemorySegment> updated =
           Map.of(e, MemorySegment.ofArray(encoder), d, MemorySegment.ofArray(decoder));
-      for (int step = 1; step <= steps; step++) {
+      for (long step = worker.lastStep() + 1; step <= steps; step++) {
         double loss = share.gradients(encoder, decoder, gradE, gradD);
-        session.stepAndPull(model, step, rank, gradients, updated).join();
+        worker.stepAndPull(step, gradients, updated).join();
         System.out.printf(Locale.ROOT, "step %d %.9f%n", step, loss);
         System.out.flush();
       }

@@ -1,0 +1,54 @@
+package io.tensorhold.server.shard;
+
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Which part of which step of which ranks a push is.
+ *
+ * @param model the id of the model's first parameter: what a DROP of the model names
+ * @param step the workers' clock, from 1
+ * @param part which of the step's parts on this shard, from 0
+ * @param parts how many parts the step has on this shard
+ * @param together the push closes the part for all ranks of the model, come or not (bulk
+ *     synchronous)
+ * @param pieces one for each tag of the push, in the same order
+ */
+public record StepMark(
+    long model, long step, int part, int parts, boolean together, List<Piece> pieces) {
+
+  /**
+   * What one rank gave.
+   *
+   * @param crc CRC-32C that tells its payload from another
+   */
+  public record Piece(int rank, int crc) {}
+
+  /** Bytes in the log. */
+  int bytes() {
+    return 8 + 8 + 4 + 4 + 1 + 2 + 8 * pieces.size();
+  }
+
+  void write(ByteBuffer out) {
+    out.putLong(model).putLong(step).putInt(part).putInt(parts).put((byte) (together ? 1 : 0));
+    out.putShort((short) pieces.size());
+    for (Piece piece : pieces) {
+      out.putInt(piece.rank).putInt(piece.crc);
+    }
+  }
+
+  static StepMark read(ByteBuffer in) {
+    long model = in.getLong();
+    long step = in.getLong();
+    int part = in.getInt();
+    int parts = in.getInt();
+    boolean together = in.get() != 0;
+    int count = Short.toUnsignedInt(in.getShort());
+    List<Piece> pieces = new ArrayList<>(count);
+    for (int i = 0; i < count; i++) {
+      pieces.add(new Piece(in.getInt(), in.getInt()));
+    }
+    return new StepMark(model, step, part, parts, together, pieces);
+  }
+}

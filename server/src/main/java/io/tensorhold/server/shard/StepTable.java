@@ -1,0 +1,73 @@
+package io.tensorhold.server.shard;
+
+import io.tensorhold.server.shard.StepMark.Piece;
+import java.io.DataInput;
+import java.io.DataOutput;
+import java.io.IOException;
+import java.util.Map;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The steps that a shard has seen, model by model. It is part of the replicated state and flushed
+ * with the blocks of the same moment, so that counters and weights never tell different stories. A
+ * model goes by the id of its first parameter, and goes when that is dropped.
+ */
+final class StepTable {
+  private final TreeMap<Long, ModelSteps> models = new TreeMap<>(Long::compareUnsigned);
+
+  @Nullable Outcome objection(StepMark mark, Piece piece, long session) {
+    ModelSteps steps = models.get(mark.model());
+    return (steps == null ? new ModelSteps() : steps).objection(mark, piece, session);
+  }
+
+  void applied(StepMark mark, Piece piece, long session) {
+    of(mark.model()).applied(mark, piece, session);
+  }
+
+  Outcome claim(Entry.Command.Claim claim, DroppedParameters dropped) {
+    return dropped.contains(claim.model())
+        ? Outcome.INVALID
+        : of(claim.model()).claim(claim.rank(), claim.session(), claim.together(), claim.base());
+  }
+
+  private ModelSteps of(long model) {
+    return models.computeIfAbsent(model, id -> new ModelSteps());
+  }
+
+  Map<Integer, RankStep> ranks(long model) {
+    ModelSteps steps = models.get(model);
+    return steps == null ? Map.of() : steps.ranks();
+  }
+
+  long closedStep(long model) {
+    ModelSteps steps = models.get(model);
+    return steps == null ? 0 : steps.closedStep();
+  }
+
+  void drop(long first, long last) {
+    models.keySet().removeIf(model -> DroppedParameters.between(first, model, last));
+  }
+
+  /**
+   *
+   *
+   * <pre>u32 n, n × (u64 model, steps (see {@link ModelSteps#write}))</pre>
+   */
+  void write(DataOutput out) throws IOException {
+    out.writeInt(models.size());
+    for (Map.Entry<Long, ModelSteps> entry : models.entrySet()) {
+      out.writeLong(entry.getKey());
+      entry.getValue().write(out);
+    }
+  }
+
+  void read(DataInput in) throws IOException {
+    models.clear();
+    int count = in.readInt();
+    for (int i = 0; i < count; i++) {
+      long model = in.readLong();
+      models.put(model, ModelSteps.read(in));
+    }
+  }
+}
