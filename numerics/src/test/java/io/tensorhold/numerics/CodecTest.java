@@ -75,6 +75,18 @@ class CodecTest {
   }
 
   @Test
+  void q40IsGgmlsBitForBit() {
+    float[] x = new float[32];
+    for (int i = 0; i < x.length; i++) {
+      x[i] = i - 15.5f;
+    }
+    for (Kernels kernels : List.of(Kernels.scalar(), K)) {
+      assertThat(Memory.hex(encode(kernels, Codec.Q4_0, Memory.ofFloats(x))))
+          .isEqualTo("c03f809191a2a2b3b3c4c4d5d5e6e6f7f7f8");
+    }
+  }
+
+  @Test
   void q80EqualsGgufOnEveryGoldenGroup() {
     List<String> lines = Memory.golden("q8_0.txt");
     assertThat(lines).hasSize(3 * 53);
