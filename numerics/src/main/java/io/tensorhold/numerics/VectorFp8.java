@@ -1,12 +1,12 @@
 package io.tensorhold.numerics;
 
-import static io.tensorhold.numerics.Lanes.LANES;
-import static io.tensorhold.numerics.Lanes.LE;
 import static io.tensorhold.numerics.ScalarFp8.BIAS;
 import static io.tensorhold.numerics.ScalarFp8.GROUP;
 import static io.tensorhold.numerics.ScalarFp8.GROUP_BYTES;
 import static io.tensorhold.numerics.ScalarFp8.LEAST_NORMAL;
 import static io.tensorhold.numerics.ScalarFp8.SUBNORMAL;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.ByteVector;
@@ -30,7 +30,7 @@ final class VectorFp8 extends VectorGroups {
 
   @Override
   public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
     }
@@ -39,7 +39,7 @@ final class VectorFp8 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    int largest = Lanes.largest(f32, f32Off, GROUP);
+    int largest = VectorLanes.largest(f32, f32Off, GROUP);
     if (largest >= ScalarKernels.F32_EXPONENT) {
       ScalarFp8.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
       return;
@@ -49,7 +49,7 @@ final class VectorFp8 extends VectorGroups {
     float limit = ScalarFp8.limit(scale);
     dst.set(ScalarKernels.INT, dstOff, scale);
     for (int i = 0; i < GROUP; i += LANES) {
-      IntVector bits = Lanes.floats(f32, f32Off + 4L * i).mul(inverse).reinterpretAsInts();
+      IntVector bits = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse).reinterpretAsInts();
       IntVector magnitude =
           bits.and(Integer.MAX_VALUE).min(Float.floatToRawIntBits(limit)); // as integers in order
       IntVector odd = magnitude.lanewise(VectorOperators.LSHR, 20).and(1);
@@ -62,13 +62,13 @@ final class VectorFp8 extends VectorGroups {
               .sub(Float.floatToRawIntBits(SUBNORMAL));
       IntVector code = normal.blend(subnormal, magnitude.compare(VectorOperators.LT, LEAST_NORMAL));
       IntVector sign = bits.lanewise(VectorOperators.LSHR, 24).and(0x80);
-      Lanes.storeBytes(code.or(sign), dst, dstOff + 4 + i);
+      VectorLanes.storeBytes(code.or(sign), dst, dstOff + 4 + i);
     }
   }
 
   @Override
   public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
     }
@@ -84,7 +84,7 @@ final class VectorFp8 extends VectorGroups {
     }
     float scale = ScalarKernels.read(src, srcOff);
     for (int i = 0; i < GROUP; i += LANES) {
-      IntVector code = Lanes.bytes(src, srcOff + 4 + i);
+      IntVector code = VectorLanes.bytes(src, srcOff + 4 + i);
       IntVector magnitude = code.and(0x7f);
       // With an exponent of 0 there is no hidden bit: (1 + m) / 128 must become m / 64.
       FloatVector normal =
@@ -92,7 +92,7 @@ final class VectorFp8 extends VectorGroups {
       FloatVector absolute =
           normal.blend(
               normal.add(normal).sub(0x1p-6f),
-              magnitude.compare(VectorOperators.LT, 8).cast(Lanes.F));
+              magnitude.compare(VectorOperators.LT, 8).cast(VectorLanes.F));
       IntVector bits = absolute.reinterpretAsInts().or(code.and(Integer.MIN_VALUE));
       IntVector value = bits.reinterpretAsFloats().mul(scale).reinterpretAsInts();
       int nan = Float.floatToRawIntBits(Float.NaN);

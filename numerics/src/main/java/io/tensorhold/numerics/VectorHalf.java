@@ -1,9 +1,9 @@
 package io.tensorhold.numerics;
 
-import static io.tensorhold.numerics.Lanes.F;
-import static io.tensorhold.numerics.Lanes.I;
-import static io.tensorhold.numerics.Lanes.LANES;
-import static io.tensorhold.numerics.Lanes.LE;
+import static io.tensorhold.numerics.VectorLanes.F;
+import static io.tensorhold.numerics.VectorLanes.I;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.IntVector;
@@ -37,7 +37,8 @@ final class VectorHalf {
     public int firstNonFinite(MemorySegment encoded, long offset, int n) {
       int i = 0;
       for (; i < F.loopBound(n); i += LANES) {
-        IntVector exponent = Lanes.ints(encoded, offset + 4L * i).and(ScalarKernels.F32_EXPONENT);
+        IntVector exponent =
+            VectorLanes.ints(encoded, offset + 4L * i).and(ScalarKernels.F32_EXPONENT);
         if (exponent.compare(VectorOperators.EQ, ScalarKernels.F32_EXPONENT).anyTrue()) {
           break;
         }
@@ -56,8 +57,8 @@ final class VectorHalf {
     public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
       int bound = F.loopBound(n);
       for (int i = 0; i < bound; i += LANES) {
-        IntVector half = toF16(Lanes.ints(f32, f32Off + 4L * i));
-        Lanes.halves(half).intoMemorySegment(dst, dstOff + 2L * i, LE);
+        IntVector half = toF16(VectorLanes.ints(f32, f32Off + 4L * i));
+        VectorLanes.halves(half).intoMemorySegment(dst, dstOff + 2L * i, LE);
       }
       ScalarHalf.F16.INSTANCE.encode(f32, f32Off + 4L * bound, dst, dstOff + 2L * bound, n - bound);
     }
@@ -84,7 +85,7 @@ final class VectorHalf {
     public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
       int bound = F.loopBound(n);
       for (int i = 0; i < bound; i += LANES) {
-        fromF16(Lanes.unsignedHalves(src, srcOff + 2L * i))
+        fromF16(VectorLanes.unsignedHalves(src, srcOff + 2L * i))
             .intoMemorySegment(f32, f32Off + 4L * i, LE);
       }
       ScalarHalf.F16.INSTANCE.decode(src, srcOff + 2L * bound, f32, f32Off + 4L * bound, n - bound);
@@ -96,7 +97,7 @@ final class VectorHalf {
       IntVector shifted = magnitude.lanewise(VectorOperators.LSHL, 13);
       IntVector bits = shifted.add(112 << 23);
       // Subnormal or zero: the bits are a whole number of 2^-24, exact in f32.
-      IntVector subnormal = Lanes.toFloats(magnitude).mul(0x1p-24f).reinterpretAsInts();
+      IntVector subnormal = VectorLanes.toFloats(magnitude).mul(0x1p-24f).reinterpretAsInts();
       bits = bits.blend(subnormal, magnitude.compare(VectorOperators.LT, 0x400));
       bits =
           bits.blend(
@@ -123,8 +124,8 @@ final class VectorHalf {
     public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
       int bound = F.loopBound(n);
       for (int i = 0; i < bound; i += LANES) {
-        IntVector half = toBf16(Lanes.ints(f32, f32Off + 4L * i));
-        Lanes.halves(half).intoMemorySegment(dst, dstOff + 2L * i, LE);
+        IntVector half = toBf16(VectorLanes.ints(f32, f32Off + 4L * i));
+        VectorLanes.halves(half).intoMemorySegment(dst, dstOff + 2L * i, LE);
       }
       ScalarHalf.Bf16.INSTANCE.encode(
           f32, f32Off + 4L * bound, dst, dstOff + 2L * bound, n - bound);
@@ -155,8 +156,8 @@ final class VectorHalf {
                 .lanewise(VectorOperators.LSHR, 16);
         VectorMask<Integer> finite =
             magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT);
-        Lanes.halves(toBf16(bits).blend(rounded, finite))
-            .intoMemorySegment(dst, dstOff + 2L * i, LE, there.cast(Lanes.S));
+        VectorLanes.halves(toBf16(bits).blend(rounded, finite))
+            .intoMemorySegment(dst, dstOff + 2L * i, LE, there.cast(VectorLanes.S));
       }
     }
 
@@ -164,7 +165,7 @@ final class VectorHalf {
     public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
       int bound = F.loopBound(n);
       for (int i = 0; i < bound; i += LANES) {
-        Lanes.unsignedHalves(src, srcOff + 2L * i)
+        VectorLanes.unsignedHalves(src, srcOff + 2L * i)
             .lanewise(VectorOperators.LSHL, 16)
             .intoMemorySegment(f32, f32Off + 4L * i, LE);
       }

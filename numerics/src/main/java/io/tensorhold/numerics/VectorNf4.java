@@ -1,9 +1,9 @@
 package io.tensorhold.numerics;
 
-import static io.tensorhold.numerics.Lanes.LANES;
-import static io.tensorhold.numerics.Lanes.LE;
 import static io.tensorhold.numerics.ScalarNf4.GROUP;
 import static io.tensorhold.numerics.ScalarNf4.GROUP_BYTES;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.ByteVector;
@@ -41,7 +41,7 @@ final class VectorNf4 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float absmax = Float.intBitsToFloat(Lanes.largest(f32, f32Off, GROUP));
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
     float inverse = ScalarNf4.inverse(absmax);
     if (inverse == 0) {
       ScalarNf4.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
@@ -49,7 +49,7 @@ final class VectorNf4 extends VectorGroups {
     }
     dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector x = Lanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
       // A long holds an even code and, above it, the odd one that follows.
       LongVector two = codes(x).reinterpretAsLongs();
       LongVector pair =
@@ -60,9 +60,9 @@ final class VectorNf4 extends VectorGroups {
   }
 
   private static IntVector codes(FloatVector x) {
-    IntVector code = IntVector.zero(Lanes.I);
+    IntVector code = IntVector.zero(VectorLanes.I);
     for (float middle : ScalarNf4.ABOVE) {
-      code = code.add(1, x.compare(VectorOperators.GT, middle).cast(Lanes.I));
+      code = code.add(1, x.compare(VectorOperators.GT, middle).cast(VectorLanes.I));
     }
     return code;
   }

@@ -1,10 +1,10 @@
 package io.tensorhold.numerics;
 
-import static io.tensorhold.numerics.Lanes.LANES;
-import static io.tensorhold.numerics.Lanes.LE;
 import static io.tensorhold.numerics.ScalarQ40.GROUP;
 import static io.tensorhold.numerics.ScalarQ40.GROUP_BYTES;
 import static io.tensorhold.numerics.ScalarQ40.HALF;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.IntVector;
@@ -20,7 +20,7 @@ final class VectorQ40 extends VectorGroups {
 
   @Override
   public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
     }
@@ -29,10 +29,10 @@ final class VectorQ40 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    int largest = Lanes.largest(f32, f32Off, GROUP);
+    int largest = VectorLanes.largest(f32, f32Off, GROUP);
     long isLargest = 0; // a bit for each element
     for (int i = GROUP - LANES; i >= 0; i -= LANES) {
-      IntVector magnitude = Lanes.ints(f32, f32Off + 4L * i).and(Integer.MAX_VALUE);
+      IntVector magnitude = VectorLanes.ints(f32, f32Off + 4L * i).and(Integer.MAX_VALUE);
       isLargest = isLargest << LANES | magnitude.compare(VectorOperators.EQ, largest).toLong();
     }
     int first = Long.numberOfTrailingZeros(isLargest);
@@ -43,17 +43,17 @@ final class VectorQ40 extends VectorGroups {
       IntVector low = codes(f32, f32Off + 4L * i, inverse);
       IntVector high = codes(f32, f32Off + 4L * (i + HALF), inverse);
       IntVector pairs = low.or(high.lanewise(VectorOperators.LSHL, 4));
-      Lanes.storeBytes(pairs, dst, dstOff + 2 + i);
+      VectorLanes.storeBytes(pairs, dst, dstOff + 2 + i);
     }
   }
 
   private static IntVector codes(MemorySegment f32, long offset, float inverse) {
-    return Lanes.truncate(Lanes.floats(f32, offset).mul(inverse).add(8.5f)).min(15);
+    return VectorLanes.truncate(VectorLanes.floats(f32, offset).mul(inverse).add(8.5f)).min(15);
   }
 
   @Override
   public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
     }
@@ -69,11 +69,11 @@ final class VectorQ40 extends VectorGroups {
     }
     float d = ScalarQ80.scale(src, srcOff);
     for (int i = 0; i < HALF; i += LANES) {
-      IntVector pairs = Lanes.bytes(src, srcOff + 2 + i);
+      IntVector pairs = VectorLanes.bytes(src, srcOff + 2 + i);
       IntVector low = pairs.and(15).sub(8);
       IntVector high = pairs.lanewise(VectorOperators.LSHR, 4).and(15).sub(8);
-      Lanes.toFloats(low).mul(d).intoMemorySegment(f32, f32Off + 4L * i, LE);
-      Lanes.toFloats(high).mul(d).intoMemorySegment(f32, f32Off + 4L * (i + HALF), LE);
+      VectorLanes.toFloats(low).mul(d).intoMemorySegment(f32, f32Off + 4L * i, LE);
+      VectorLanes.toFloats(high).mul(d).intoMemorySegment(f32, f32Off + 4L * (i + HALF), LE);
     }
   }
 

@@ -1,9 +1,9 @@
 package io.tensorhold.numerics;
 
-import static io.tensorhold.numerics.Lanes.LANES;
-import static io.tensorhold.numerics.Lanes.LE;
 import static io.tensorhold.numerics.ScalarQ80.GROUP;
 import static io.tensorhold.numerics.ScalarQ80.GROUP_BYTES;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
@@ -21,7 +21,7 @@ final class VectorQ80 extends VectorGroups {
 
   @Override
   public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
     }
@@ -30,21 +30,21 @@ final class VectorQ80 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float d = Float.intBitsToFloat(Lanes.largest(f32, f32Off, GROUP)) / 127f;
+    float d = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP)) / 127f;
     float inverse = ScalarQ80.inverse(d);
     dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector x = Lanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
       // Half away from zero: with 0.5 itself, the f32 just below 0.5 would become 1.
       FloatVector half =
           x.reinterpretAsInts().and(Integer.MIN_VALUE).or(BELOW_HALF).reinterpretAsFloats();
-      Lanes.storeBytes(Lanes.truncate(x.add(half)), dst, dstOff + 2 + i);
+      VectorLanes.storeBytes(VectorLanes.truncate(x.add(half)), dst, dstOff + 2 + i);
     }
   }
 
   @Override
   public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
     }
@@ -60,7 +60,7 @@ final class VectorQ80 extends VectorGroups {
     }
     float d = ScalarQ80.scale(src, srcOff);
     for (int i = 0; i < GROUP; i += LANES) {
-      Lanes.toFloats(Lanes.bytes(src, srcOff + 2 + i))
+      VectorLanes.toFloats(VectorLanes.bytes(src, srcOff + 2 + i))
           .mul(d)
           .intoMemorySegment(f32, f32Off + 4L * i, LE);
     }

@@ -1,12 +1,12 @@
 package io.tensorhold.numerics;
 
-import static io.tensorhold.numerics.Lanes.LANES;
-import static io.tensorhold.numerics.Lanes.LE;
 import static io.tensorhold.numerics.ScalarQ8Linear.FRACTION;
 import static io.tensorhold.numerics.ScalarQ8Linear.GROUP;
 import static io.tensorhold.numerics.ScalarQ8Linear.GROUP_BYTES;
 import static io.tensorhold.numerics.ScalarQ8Linear.RINT;
 import static io.tensorhold.numerics.ScalarQ8Linear.STEP;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
@@ -20,7 +20,7 @@ final class VectorQ8Linear extends VectorGroups {
   /** Bits of 2¹²⁷: no code makes a scale up to it overflow. */
   private static final int SAFE = 254 << 23;
 
-  private static final IntVector INDICES = IntVector.zero(Lanes.I).addIndex(1);
+  private static final IntVector INDICES = IntVector.zero(VectorLanes.I).addIndex(1);
 
   private VectorQ8Linear() {
     super(Codec.Q8_LINEAR, ScalarQ8Linear.INSTANCE);
@@ -28,7 +28,7 @@ final class VectorQ8Linear extends VectorGroups {
 
   @Override
   public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
     }
@@ -37,7 +37,7 @@ final class VectorQ8Linear extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float absmax = Float.intBitsToFloat(Lanes.largest(f32, f32Off, GROUP));
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
     float factor = ScalarQ8Linear.factor(absmax);
     if (factor == 0) {
       ScalarQ8Linear.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
@@ -45,19 +45,19 @@ final class VectorQ8Linear extends VectorGroups {
     }
     dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector q = Lanes.floats(f32, f32Off + 4L * i).mul(factor).add(RINT);
-      Lanes.storeBytes(q.reinterpretAsInts(), dst, dstOff + 4 + i);
+      FloatVector q = VectorLanes.floats(f32, f32Off + 4L * i).mul(factor).add(RINT);
+      VectorLanes.storeBytes(q.reinterpretAsInts(), dst, dstOff + 4 + i);
     }
   }
 
   @Override
   public void encodeStochastic(
       MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       long in = f32Off + 4L * GROUP * g;
       long out = dstOff + (long) GROUP_BYTES * g;
-      float absmax = Float.intBitsToFloat(Lanes.largest(f32, in, GROUP));
+      float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, in, GROUP));
       float factor = ScalarQ8Linear.factor(absmax);
       if (factor == 0) {
         scalar.encode(f32, in, dst, out, GROUP);
@@ -67,9 +67,10 @@ final class VectorQ8Linear extends VectorGroups {
       for (int i = 0; i < GROUP; i += LANES) {
         IntVector random = VectorRandom.bits(seed, INDICES.add(g * GROUP + i));
         FloatVector fraction =
-            Lanes.toFloats(random.lanewise(VectorOperators.LSHR, 16)).mul(FRACTION);
-        FloatVector sum = Lanes.floats(f32, in + 4L * i).mul(factor).add(128f).add(fraction);
-        Lanes.storeBytes(Lanes.truncate(sum).sub(128).min(127).max(-127), dst, out + 4 + i);
+            VectorLanes.toFloats(random.lanewise(VectorOperators.LSHR, 16)).mul(FRACTION);
+        FloatVector sum = VectorLanes.floats(f32, in + 4L * i).mul(factor).add(128f).add(fraction);
+        VectorLanes.storeBytes(
+            VectorLanes.truncate(sum).sub(128).min(127).max(-127), dst, out + 4 + i);
       }
     }
     int done = groups * GROUP;
@@ -84,7 +85,7 @@ final class VectorQ8Linear extends VectorGroups {
 
   @Override
   public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
-    int groups = Lanes.BYTES ? n / GROUP : 0;
+    int groups = VectorLanes.BYTES ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
     }
@@ -100,7 +101,7 @@ final class VectorQ8Linear extends VectorGroups {
     }
     float absmax = ScalarKernels.read(src, srcOff);
     for (int i = 0; i < GROUP; i += LANES) {
-      Lanes.toFloats(Lanes.bytes(src, srcOff + 4 + i))
+      VectorLanes.toFloats(VectorLanes.bytes(src, srcOff + 4 + i))
           .mul(STEP)
           .mul(absmax)
           .intoMemorySegment(f32, f32Off + 4L * i, LE);

@@ -14,7 +14,7 @@ import jdk.incubator.vector.VectorSpecies;
  * Vectors of as many f32 as this processor takes, and of as many shorter elements: loads, stores
  * and conversions that the SIMD kernels have in common.
  */
-final class Lanes {
+final class VectorLanes {
   static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   static final VectorSpecies<Integer> I = F.withLanes(int.class);
   static final int LANES = F.length();
@@ -31,7 +31,7 @@ final class Lanes {
 
   static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
-  private Lanes() {}
+  private VectorLanes() {}
 
   static IntVector ints(MemorySegment src, long offset) {
     return IntVector.fromMemorySegment(I, src, offset, LE);
