@@ -51,14 +51,7 @@ final class LoadCommand implements Callable<Integer> {
               + " (default: each as it is).")
   private @Nullable String codec;
 
-  @Option(names = "--optimizer", description = "sgd, adam or adamw: the model takes gradients.")
-  private String optimizer = "";
-
-  @Option(
-      names = "--hyper",
-      paramLabel = "NAME=VALUE",
-      description = "Hyper-parameter of the optimizer, such as lr=0.001; PyTorch's defaults.")
-  private Map<String, Double> hyper = new LinkedHashMap<>();
+  @Mixin private OptimizerOptions optimizer = new OptimizerOptions();
 
   @Option(names = "--durability", description = "logged (default) or checkpointed.")
   private Durability durability = Durability.LOGGED;
@@ -96,7 +89,7 @@ final class LoadCommand implements Callable<Integer> {
       spec.setStaleness(staleness).setOnStraggler(onStraggler);
       spec.setStragglerTimeoutMs(stragglerTimeout);
       spec.setAllowNonfinite(allowNonfinite);
-      spec.getOptimizerBuilder().setKind(optimizer).putAllHyper(hyper);
+      spec.setOptimizer(optimizer.spec());
       long bytes = checkpoint.tensors().stream().mapToLong(TensorEntry::bytes).sum();
       ModelHandle model;
       double seconds;

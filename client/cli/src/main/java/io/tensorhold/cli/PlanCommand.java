@@ -42,7 +42,7 @@ final class PlanCommand implements Callable<Integer> {
           "f32, f16, bf16, fp8_e4m3, q8_0, q8_linear, q4_0 or nf4 (default: each as it is).")
   private @Nullable String codec;
 
-  @Option(names = "--optimizer", description = "none (default), sgd, momentum, adam or adamw.")
+  @Option(names = "--optimizer", description = "none (default), momentum, or one that load takes.")
   private String optimizer = "none";
 
   @Option(names = "--servers-planned", description = "Servers (default: ${DEFAULT-VALUE}).")

@@ -97,6 +97,42 @@ class CommandTest {
   }
 
   @Test
+  void whatAModelIsTrainedWithIsShownAndChecked() throws IOException {
+    String file = checkpoint(1).toString();
+    assertThat(run("load", file, "--name", "m", "--optimizer", "adam", "--hyper", "lr=-1")).isOne();
+    assertThat(err).contains("lr of adam is out of range: value=-1.0 allowed=0 to 1e9");
+    assertThat(
+            run(
+                "load",
+                file,
+                "--name",
+                "m",
+                "--optimizer",
+                "adam",
+                "--schedule",
+                "cosine",
+                "--schedule-hyper",
+                "period=100",
+                "--schedule-hyper",
+                "warmup=10",
+                "--clip-value",
+                "0.5",
+                "--state-codec",
+                "float8"))
+        .as(err)
+        .isZero();
+    assertThat(run("describe", "m")).as(err).isZero();
+    assertThat(out)
+        .contains("adam {")
+        .contains("schedule cosine {")
+        .contains("period=100.0")
+        .contains("gradients clipped to 0.5")
+        .contains("state in float8");
+    assertThat(run("describe", "m", "--json")).as(err).isZero();
+    assertThat(out).contains("\"state_codec\"").contains("float8");
+  }
+
+  @Test
   void loadThenExportGivesEveryByteBackThoughMemoryIsSmallerThanTheModels() throws IOException {
     for (int i = 0; i < 12; i++) {
       assertThat(run("load", checkpoint(i).toString(), "--name", "m" + i)).as(err).isZero();

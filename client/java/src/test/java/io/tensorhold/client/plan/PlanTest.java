@@ -175,7 +175,7 @@ class PlanTest {
         .hasMessageContaining("servers=2");
     assertThatThrownBy(() -> Training.DEFAULT.zero(4, 1)).hasMessageContaining("ZeRO stage=4");
     assertThatThrownBy(() -> Training.DEFAULT.zero(1, 0)).hasMessageContaining("ranks=0");
-    assertThatThrownBy(() -> Optimizer.of("lion")).hasMessageContaining("lion");
+    assertThatThrownBy(() -> Optimizer.of("adamax")).hasMessageContaining("adamax");
     assertThatThrownBy(() -> new Storage(1, 1, 8, 1000, 0, 1, 1.2, 0, 1))
         .hasMessageContaining("block elements=1000");
     assertThatThrownBy(() -> new Storage(1, 1, 8, 256, 0, Double.NaN, 1.2, 0, 1))
