@@ -1,9 +1,9 @@
 # Sourced: tensorhold_run CLASSPATH ARGS... replaces this shell with the command.
-# The environment may set TENSORHOLD_HEAP (default 320m for a server, 192m for a client) and TENSORHOLD_JVM (more flags).
+# The environment may set TENSORHOLD_HEAP (default 336m for a server, 192m for a client) and TENSORHOLD_JVM (more flags).
 tensorhold_run() {
   local classpath=$1 heap=192m simd=
   shift
-  case "${1:-}" in server) heap=320m ;; demo | demo-worker) heap=768m ;; esac
+  case "${1:-}" in server) heap=336m ;; demo | demo-worker) heap=768m ;; esac
   # The JVM warns of the incubating Vector API: only what computes asks for it.
   case "${1:-}" in server | load | demo | demo-worker) simd=--add-modules=jdk.incubator.vector ;; esac
   # Two arenas: the C allocator of a process with many threads would otherwise hold memory in each.
