@@ -247,6 +247,9 @@ final class BlockRequests {
 
   /** What a push says of the step that it is a part of. */
   static Trainer.Step step(PushHeader header, MemorySegment payload) {
+    if (header.getStep() == 0) {
+      return Trainer.Step.NONE;
+    }
     Crc32c crc = new Crc32c();
     ByteBuffer ofBlock = ByteBuffer.allocate(Integer.BYTES);
     long offset = 0;

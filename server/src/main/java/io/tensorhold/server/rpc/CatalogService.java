@@ -120,7 +120,7 @@ final class CatalogService extends CatalogGrpc.CatalogImplBase {
     } catch (RuntimeException e) {
       done = CompletableFuture.failedFuture(e);
     }
-    answer(done, reply);
+    errors.answer(done, reply);
   }
 
   private <T> void read(Supplier<T> answer, StreamObserver<T> reply) {
@@ -130,19 +130,6 @@ final class CatalogService extends CatalogGrpc.CatalogImplBase {
     } catch (RuntimeException e) {
       done = CompletableFuture.failedFuture(e);
     }
-    answer(done, reply);
-  }
-
-  private <T> void answer(CompletableFuture<T> done, StreamObserver<T> reply) {
-    var _ =
-        done.whenComplete(
-            (value, failure) -> {
-              if (failure != null) {
-                reply.onError(errors.exception(failure));
-              } else {
-                reply.onNext(value);
-                reply.onCompleted();
-              }
-            });
+    errors.answer(done, reply);
   }
 }

@@ -6,10 +6,12 @@ import com.google.rpc.ErrorInfo;
 import com.google.rpc.Status;
 import io.grpc.StatusException;
 import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.StreamObserver;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.store.StoreException;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Function;
@@ -27,6 +29,20 @@ final class Errors {
   /** Errors that name the leader by the address which this gives for a server's id. */
   Errors(Function<String, @Nullable String> addressOf) {
     this.addressOf = addressOf;
+  }
+
+  /** Answers a call with what comes of its work. */
+  <T> void answer(CompletableFuture<T> work, StreamObserver<T> reply) {
+    var _ =
+        work.whenComplete(
+            (value, failure) -> {
+              if (failure != null) {
+                reply.onError(exception(failure));
+              } else {
+                reply.onNext(value);
+                reply.onCompleted();
+              }
+            });
   }
 
   StatusException exception(Throwable error) {

@@ -118,15 +118,6 @@ final class TrainingService extends TrainingGrpc.TrainingImplBase {
     } catch (RuntimeException e) {
       done = CompletableFuture.failedFuture(e);
     }
-    var _ =
-        done.whenComplete(
-            (value, failure) -> {
-              if (failure != null) {
-                reply.onError(errors.exception(failure));
-              } else {
-                reply.onNext(value);
-                reply.onCompleted();
-              }
-            });
+    errors.answer(done, reply);
   }
 }

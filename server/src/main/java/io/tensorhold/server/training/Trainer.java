@@ -56,7 +56,10 @@ public final class Trainer implements AutoCloseable {
    *
    * @param crc CRC-32C that tells the payload from another
    */
-  public record Step(long step, int rank, int part, int parts, int crc) {}
+  public record Step(long step, int rank, int part, int parts, int crc) {
+    /** Of a push that is part of no step. */
+    public static final Step NONE = new Step(0, 0, 0, 0, 0);
+  }
 
   /** The totals of a checkpoint. */
   public record Checkpointed(long logIndex, int blocks, long bytes) {}

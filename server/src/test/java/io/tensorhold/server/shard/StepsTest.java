@@ -96,8 +96,9 @@ class StepsTest {
       out.writeLong(0);
       out.writeInt(0);
     }
-    again.read(bytes.toByteArray());
-    assertThat(again.index).isEqualTo(44);
-    assertThat(again.steps.ranks(MODEL)).isEmpty();
+    ShardState old = new ShardState();
+    old.read(bytes.toByteArray());
+    assertThat(old.index).isEqualTo(44);
+    assertThat(old.steps.ranks(MODEL)).isEmpty();
   }
 }
