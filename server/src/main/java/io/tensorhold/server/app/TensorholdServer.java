@@ -14,6 +14,7 @@ import io.tensorhold.server.raft.RaftSettings;
 import io.tensorhold.server.rpc.ApiServer;
 import io.tensorhold.server.rpc.FarCluster;
 import io.tensorhold.server.rpc.FarCluster.Address;
+import io.tensorhold.server.rpc.ReplicaClient;
 import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.training.Trainer;
 import java.io.IOException;
@@ -99,7 +100,8 @@ public final class TensorholdServer implements AutoCloseable {
                   data.path(),
                   budget,
                   rocks,
-                  settings));
+                  settings,
+                  new ReplicaClient(clusterId, () -> FarCluster.map(config.joinAddresses()))));
       node.start();
       data.identify(identity);
       if (node.alone() && identity.founder()) {
@@ -227,6 +229,10 @@ public final class TensorholdServer implements AutoCloseable {
   /** Stops: no new calls, what was taken is finished, everything is flushed. */
   @Override
   public void close() {
+    parts.stream()
+        .filter(ClusterNode.class::isInstance)
+        .map(ClusterNode.class::cast)
+        .forEach(ClusterNode::handOver);
     for (AutoCloseable part : parts.reversed()) {
       try {
         if (part instanceof ClusterNode node) {

@@ -7,12 +7,15 @@ import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import org.apache.ratis.client.RaftClient;
 import org.apache.ratis.conf.RaftProperties;
+import org.apache.ratis.proto.RaftProtos.CommitInfoProto;
 import org.apache.ratis.protocol.ClientId;
 import org.apache.ratis.protocol.GroupManagementRequest;
 import org.apache.ratis.protocol.Message;
@@ -44,7 +47,7 @@ import org.slf4j.LoggerFactory;
  */
 final class RaftNode implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(RaftNode.class);
-  private static final long ADMIN_TIMEOUT_MS = 30_000;
+  static final long ADMIN_TIMEOUT_MS = 30_000;
 
   private final RaftServer server;
   private final RaftProperties properties;
@@ -132,7 +135,7 @@ final class RaftNode implements AutoCloseable {
     return voters.stream().map(peer -> peer.getId().toString()).sorted().toList();
   }
 
-  void transfer(RaftGroupId group, String target) throws IOException {
+  void transfer(RaftGroupId group, String target, long timeoutMillis) throws IOException {
     check(
         server.transferLeadership(
             new TransferLeadershipRequest(
@@ -141,7 +144,54 @@ final class RaftNode implements AutoCloseable {
                 group,
                 calls.incrementAndGet(),
                 RaftPeerId.valueOf(target),
-                ADMIN_TIMEOUT_MS)));
+                timeoutMillis)));
+  }
+
+  /**
+   * Hands a group over that this server leads to the member that is furthest; does nothing if it
+   * does not lead, or is alone.
+   */
+  void handOver(RaftGroupId group, long timeoutMillis) throws IOException {
+    if (!leadership(group).leads()) {
+      return;
+    }
+    List<String> others =
+        server.getDivision(group).getCommitInfos().stream()
+            .filter(info -> !RaftPeerId.valueOf(info.getServer().getId()).equals(self))
+            .sorted(Comparator.comparingLong(CommitInfoProto::getCommitIndex).reversed())
+            .map(info -> RaftPeerId.valueOf(info.getServer().getId()).toString())
+            .toList();
+    List<String> voters = members(group);
+    IOException failure = null;
+    for (String other : others) {
+      if (voters.contains(other)) {
+        try {
+          transfer(group, other, timeoutMillis);
+          return;
+        } catch (IOException e) {
+          failure = e;
+        }
+      }
+    }
+    if (failure != null) {
+      throw failure;
+    }
+  }
+
+  /** Stops this server's part in a group; its files stay, and it still is a member. */
+  void suspend(RaftGroupId group) throws IOException {
+    check(
+        server.groupManagement(
+            GroupManagementRequest.newRemove(
+                client, self, calls.incrementAndGet(), group, false, false)));
+  }
+
+  /** Takes up the part in a group that the files on disk describe. */
+  void resume(RaftGroupId group) throws IOException {
+    check(
+        server.groupManagement(
+            GroupManagementRequest.newAdd(
+                client, self, calls.incrementAndGet(), RaftGroup.valueOf(group), false)));
   }
 
   /** Lets the log be cut before the index that the group's state machine has on disk. */
@@ -185,7 +235,9 @@ final class RaftNode implements AutoCloseable {
             .setType(type)
             .build();
     try {
-      return server.submitClientRequestAsync(request);
+      return server
+          .submitClientRequestAsync(request)
+          .exceptionallyCompose(e -> CompletableFuture.failedFuture(unavailable(e)));
     } catch (IOException e) {
       return CompletableFuture.failedFuture(unavailable(e));
     }
@@ -210,8 +262,9 @@ final class RaftNode implements AutoCloseable {
         leadership.leader() == null ? "" : leadership.leader());
   }
 
-  private static Refusal unavailable(Exception e) {
-    return new Refusal(Reason.UNAVAILABLE, "the log can't take it now: " + e.getMessage());
+  private static Refusal unavailable(Throwable e) {
+    Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
+    return new Refusal(Reason.UNAVAILABLE, "the log can't take it now: " + cause.getMessage());
   }
 
   Leadership leadership(RaftGroupId group) {

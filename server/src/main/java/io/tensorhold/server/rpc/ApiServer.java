@@ -55,6 +55,7 @@ public final class ApiServer implements AutoCloseable {
             .addService(new CatalogService(node.catalog(), errors, diskFull))
             .addService(new BlocksService(node, trainer, errors, traffic, diskFull, executor))
             .addService(new ClusterService(node, map, report, errors))
+            .addService(new ReplicationService(node, errors))
             .addService(health.getHealthService())
             .addService(ProtoReflectionServiceV1.newInstance())
             .build();
@@ -76,7 +77,7 @@ public final class ApiServer implements AutoCloseable {
     return map.build();
   }
 
-  private static @Nullable String address(ClusterMap map, String id) {
+  static @Nullable String address(ClusterMap map, String id) {
     return map.getServersList().stream()
         .filter(server -> server.getId().equals(id))
         .map(io.tensorhold.proto.v1.Server::getAddress)

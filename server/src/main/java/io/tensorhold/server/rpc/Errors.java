@@ -41,8 +41,14 @@ final class Errors {
     if (cause instanceof Refusal refusal) {
       return status(refusal);
     }
-    if (cause instanceof StoreException) {
+    if (cause instanceof StoreException failure) {
       log.error("the store failed", cause);
+      if (failure.beingMended()) {
+        return status(
+            new Refusal(
+                Reason.UNAVAILABLE,
+                "this replica is damaged and is being mended from another: " + cause.getMessage()));
+      }
       return status(
           new Refusal(Reason.CHECKSUM, "stored data can't be read: " + cause.getMessage()));
     }
