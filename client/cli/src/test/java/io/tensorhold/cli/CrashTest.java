@@ -74,7 +74,8 @@ class CrashTest {
           Replicas.until("the stream to go on", () -> stream.acked.get() > killed + 50);
           assertThat(Duration.ofNanos(stream.longestGap.get())).isLessThan(Duration.ofSeconds(5));
           processes.restart(victim, "--memory.budget=64MiB");
-          Replicas.until("the replicas to agree on who is there", () -> client.status(false).size() == 3);
+          Replicas.until(
+              "the replicas to agree on who is there", () -> client.status(false).size() == 3);
           Replicas.until("the killed server to catch up", () -> Replicas.caughtUp(client));
         }
         stream.close();

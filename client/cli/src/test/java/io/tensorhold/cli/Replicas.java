@@ -63,7 +63,8 @@ final class Replicas {
         replicas[0]++;
       }
     }
-    return replicas[0] == 3 * client.map().getShardCount() && range.values().stream().allMatch(e -> e[1] - e[0] < 500);
+    return replicas[0] == 3 * client.map().getShardCount()
+        && range.values().stream().allMatch(e -> e[1] - e[0] < 500);
   }
 
   static boolean checksumsAgree(TensorholdClient client) {

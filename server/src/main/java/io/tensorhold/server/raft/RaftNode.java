@@ -49,8 +49,9 @@ final class RaftNode implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(RaftNode.class);
   static final long ADMIN_TIMEOUT_MS = 30_000;
 
-  private final RaftServer server;
+  private volatile @Nullable RaftServer server;
   private final RaftProperties properties;
+  private final StateMachine.Registry machines;
   private final RaftPeerId self;
   private final ClientId client = ClientId.randomId();
   private final AtomicLong calls = new AtomicLong();
@@ -60,21 +61,31 @@ final class RaftNode implements AutoCloseable {
       String serverId,
       InetSocketAddress listen,
       Path directory,
-      StateMachine.Registry machines)
-      throws IOException {
+      StateMachine.Registry machines) {
     self = RaftPeerId.valueOf(serverId);
-    properties = settings.properties(directory, listen);
-    server =
+    this.properties = settings.properties(directory, listen);
+    this.machines = machines;
+  }
+
+  /** Starts the groups that are on disk: their machines are asked for now. */
+  void start() throws IOException {
+    RaftServer starting =
         RaftServer.newBuilder()
             .setServerId(self)
             .setProperties(properties)
             .setStateMachineRegistry(machines)
             .setOption(RaftStorage.StartupOption.RECOVER)
             .build();
+    server = starting;
+    starting.start();
   }
 
-  void start() throws IOException {
-    server.start();
+  private RaftServer server() {
+    RaftServer started = server;
+    if (started == null) {
+      throw new Refusal(Reason.UNAVAILABLE, "this server is starting");
+    }
+    return started;
   }
 
   static RaftPeer peer(Server server) {
@@ -82,9 +93,12 @@ final class RaftNode implements AutoCloseable {
   }
 
   boolean holds(RaftGroupId group) {
-    for (RaftGroupId held : server.getGroupIds()) {
-      if (held.equals(group)) {
-        return true;
+    RaftServer started = server;
+    if (started != null) {
+      for (RaftGroupId held : started.getGroupIds()) {
+        if (held.equals(group)) {
+          return true;
+        }
       }
     }
     return false;
@@ -94,7 +108,7 @@ final class RaftNode implements AutoCloseable {
   void found(RaftGroupId group, Server me) throws IOException {
     if (!holds(group)) {
       check(
-          server.groupManagement(
+          server().groupManagement(
               GroupManagementRequest.newAdd(
                   client, self, calls.incrementAndGet(), RaftGroup.valueOf(group, peer(me)))));
     }
@@ -122,14 +136,14 @@ final class RaftNode implements AutoCloseable {
   void reconfigure(RaftGroupId group, List<Server> members) throws IOException {
     List<RaftPeer> peers = members.stream().map(RaftNode::peer).toList();
     check(
-        server.setConfiguration(
+        server().setConfiguration(
             new SetConfigurationRequest(
                 client, self, group, calls.incrementAndGet(), peers, List.of())));
   }
 
   /** Who votes: the former members as long as a change to new ones is under way. */
   List<String> members(RaftGroupId group) throws IOException {
-    RaftConfiguration configuration = server.getDivision(group).getRaftConf();
+    RaftConfiguration configuration = server().getDivision(group).getRaftConf();
     Collection<RaftPeer> former = configuration.getPreviousPeers();
     Collection<RaftPeer> voters = former.isEmpty() ? configuration.getCurrentPeers() : former;
     return voters.stream().map(peer -> peer.getId().toString()).sorted().toList();
@@ -137,7 +151,7 @@ final class RaftNode implements AutoCloseable {
 
   void transfer(RaftGroupId group, String target, long timeoutMillis) throws IOException {
     check(
-        server.transferLeadership(
+        server().transferLeadership(
             new TransferLeadershipRequest(
                 client,
                 self,
@@ -156,7 +170,7 @@ final class RaftNode implements AutoCloseable {
       return;
     }
     List<String> others =
-        server.getDivision(group).getCommitInfos().stream()
+        server().getDivision(group).getCommitInfos().stream()
             .filter(info -> !RaftPeerId.valueOf(info.getServer().getId()).equals(self))
             .sorted(Comparator.comparingLong(CommitInfoProto::getCommitIndex).reversed())
             .map(info -> RaftPeerId.valueOf(info.getServer().getId()).toString())
@@ -181,7 +195,7 @@ final class RaftNode implements AutoCloseable {
   /** Stops this server's part in a group; its files stay, and it still is a member. */
   void suspend(RaftGroupId group) throws IOException {
     check(
-        server.groupManagement(
+        server().groupManagement(
             GroupManagementRequest.newRemove(
                 client, self, calls.incrementAndGet(), group, false, false)));
   }
@@ -189,7 +203,7 @@ final class RaftNode implements AutoCloseable {
   /** Takes up the part in a group that the files on disk describe. */
   void resume(RaftGroupId group) throws IOException {
     check(
-        server.groupManagement(
+        server().groupManagement(
             GroupManagementRequest.newAdd(
                 client, self, calls.incrementAndGet(), RaftGroup.valueOf(group), false)));
   }
@@ -198,7 +212,7 @@ final class RaftNode implements AutoCloseable {
   void cutLog(RaftGroupId group) {
     try {
       var _ =
-          server.snapshotManagementAsync(
+          server().snapshotManagementAsync(
               SnapshotManagementRequest.newCreate(
                   client, self, group, calls.incrementAndGet(), ADMIN_TIMEOUT_MS, 1));
     } catch (RuntimeException e) {
@@ -235,7 +249,7 @@ final class RaftNode implements AutoCloseable {
             .setType(type)
             .build();
     try {
-      return server
+      return server()
           .submitClientRequestAsync(request)
           .exceptionallyCompose(e -> CompletableFuture.failedFuture(unavailable(e)));
     } catch (IOException e) {
@@ -273,7 +287,7 @@ final class RaftNode implements AutoCloseable {
       if (!holds(group)) {
         return Leadership.NONE;
       }
-      info = server.getDivision(group).getInfo();
+      info = server().getDivision(group).getInfo();
     } catch (IOException e) {
       return Leadership.NONE;
     }
@@ -300,6 +314,9 @@ final class RaftNode implements AutoCloseable {
 
   @Override
   public void close() throws IOException {
-    server.close();
+    RaftServer started = server;
+    if (started != null) {
+      started.close();
+    }
   }
 }
