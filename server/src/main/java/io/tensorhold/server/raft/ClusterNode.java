@@ -108,6 +108,7 @@ public final class ClusterNode implements AutoCloseable {
             new LogFolders(dataDirectory.resolve("raft")),
             shards,
             fetches,
+            () -> catalog.state().map().getShardsCount() > 0,
             this::peersOf,
             shard -> newMachine(shard.shard(), shard.group()));
   }
@@ -118,7 +119,16 @@ public final class ClusterNode implements AutoCloseable {
         dataDirectory.resolve("shards").resolve("%03d".formatted(shard)),
         resources,
         () -> raft.cutLog(group),
-        damage -> !peersOf(shard).isEmpty());
+        damage -> hasPeers(shard, group));
+  }
+
+  /** Whether another server holds the shard, as its own log says or else the catalog. */
+  private boolean hasPeers(int shard, RaftGroupId group) {
+    try {
+      return raft.holds(group) ? raft.members(group).size() > 1 : !peersOf(shard).isEmpty();
+    } catch (IOException e) {
+      return false;
+    }
   }
 
   private StateMachine machineOf(RaftGroupId group) {
@@ -140,7 +150,7 @@ public final class ClusterNode implements AutoCloseable {
         .orElse(null);
   }
 
-  /** The other servers that hold a shard, as the catalog says. */
+  /** The other servers that hold a shard, as the catalog says; none before it is loaded. */
   private List<String> peersOf(int shard) {
     ClusterMap map = catalog.state().map();
     return map.getShardsCount() <= shard
@@ -152,6 +162,7 @@ public final class ClusterNode implements AutoCloseable {
 
   /** Starts the replicas that are on disk. */
   public void start() throws IOException {
+    new LogFolders(dataDirectory.resolve("raft")).cutTornTails();
     repair.inspect();
     raft.start();
     repair.start();

@@ -47,6 +47,28 @@ record LogFolders(Path directory) {
     FileTrees.force(directory);
   }
 
+  /** Cuts what a kill left half-written at the ends of the logs. */
+  void cutTornTails() throws IOException {
+    if (!Files.isDirectory(directory)) {
+      return;
+    }
+    try (Stream<Path> groups = Files.list(directory)) {
+      for (Path group : groups.map(folder -> folder.resolve("current")).toList()) {
+        if (Files.isDirectory(group)) {
+          try (Stream<Path> files = Files.list(group)) {
+            for (Path file : files.filter(LogFolders::open).toList()) {
+              LogTail.cut(file);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  private static boolean open(Path file) {
+    return String.valueOf(file.getFileName()).startsWith("log_inprogress_");
+  }
+
   /** First index in a group's log, held or not; 0 if there is no log. */
   long firstIndex(RaftGroupId group) throws IOException {
     Path segments = (held(group) ? heldOf(group) : of(group)).resolve("current");

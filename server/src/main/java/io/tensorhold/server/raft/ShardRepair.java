@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
@@ -30,6 +31,7 @@ final class ShardRepair implements AutoCloseable {
   private final LogFolders folders;
   private final List<ShardReplica> shards;
   private final ReplicaFetches fetches;
+  private final BooleanSupplier catalogLoaded;
   private final IntFunction<List<String>> peersOf;
   private final Function<ShardReplica, ShardStateMachine> fresh;
   private final ScheduledExecutorService loop =
@@ -40,6 +42,7 @@ final class ShardRepair implements AutoCloseable {
   /**
    * A repair of the shards.
    *
+   * @param catalogLoaded whether {@code peersOf} knows already
    * @param peersOf ids of the other servers that hold a shard
    * @param fresh a replica of the same shard, not opened yet
    */
@@ -48,12 +51,14 @@ final class ShardRepair implements AutoCloseable {
       LogFolders folders,
       List<ShardReplica> shards,
       ReplicaFetches fetches,
+      BooleanSupplier catalogLoaded,
       IntFunction<List<String>> peersOf,
       Function<ShardReplica, ShardStateMachine> fresh) {
     this.raft = raft;
     this.folders = folders;
     this.shards = shards;
     this.fetches = fetches;
+    this.catalogLoaded = catalogLoaded;
     this.peersOf = peersOf;
     this.fresh = fresh;
   }
@@ -104,6 +109,9 @@ final class ShardRepair implements AutoCloseable {
   }
 
   private void mend(ShardReplica shard) throws IOException {
+    if (!catalogLoaded.getAsBoolean()) {
+      return;
+    }
     List<String> peers = peersOf.apply(shard.shard());
     if (peers.isEmpty()) {
       trouble(
