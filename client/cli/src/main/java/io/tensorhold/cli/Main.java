@@ -8,6 +8,8 @@ import java.io.IOException;
 import java.util.Arrays;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletionException;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import picocli.AutoComplete;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -40,9 +42,12 @@ import picocli.CommandLine.ParseResult;
       StatusCommand.class,
       DemoCommand.class,
       DemoWorkerCommand.class,
+      CommandLine.HelpCommand.class,
       Main.Completion.class
     })
 public final class Main implements Callable<Integer> {
+  private static final Logger GRPC_LOG = Logger.getLogger("io.grpc");
+
   @Override
   public Integer call() {
     CommandLine.usage(this, System.out);
@@ -56,9 +61,12 @@ public final class Main implements Callable<Integer> {
     }
     if (System.getenv("TENSORHOLD_LOG_LEVEL") == null) {
       System.setProperty("TENSORHOLD_LOG_LEVEL", "WARN");
+      // gRPC logs through the JDK; what it has to say reaches the user as the command's own error.
+      GRPC_LOG.setLevel(Level.OFF);
     }
     return new CommandLine(new Main())
         .setCaseInsensitiveEnumValuesAllowed(true)
+        .setUsageHelpAutoWidth(true)
         .setExecutionExceptionHandler(Main::failed)
         .execute(args);
   }

@@ -5,6 +5,7 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.rpc.ErrorInfo;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
+import java.io.IOException;
 import java.util.Map;
 
 /**
@@ -46,6 +47,11 @@ public final class TensorholdException extends RuntimeException {
   static TensorholdException of(Throwable error) {
     if (error instanceof TensorholdException known) {
       return known;
+    }
+    if (Status.fromThrowable(error).getCause() instanceof IOException io
+        && io.getMessage() != null) {
+      // The status says "io exception" and no more.
+      return new TensorholdException("UNAVAILABLE", io.getMessage());
     }
     com.google.rpc.Status status = StatusProto.fromThrowable(error);
     if (status != null) {

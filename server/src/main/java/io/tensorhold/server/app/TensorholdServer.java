@@ -58,11 +58,11 @@ public final class TensorholdServer implements AutoCloseable {
     String address = advertised("advertise", config.listen(), config.advertise());
     String raftAddress =
         advertised("raft.advertise", config.raft().listen(), config.raft().advertise());
-    long budget = ByteSize.of(config.memory().budget()).bytes();
+    long budget = ByteSize.of("memory.budget", config.memory().budget()).bytes();
     RaftSettings settings = raftSettings(config.raft());
-    ByteSize reserve = ByteSize.of(config.disk().reserve());
-    ByteSize cache = ByteSize.of(config.memory().rocksdbCache());
-    ByteSize bspBuffer = ByteSize.of(config.training().bspBuffer());
+    ByteSize reserve = ByteSize.of("disk.reserve", config.disk().reserve());
+    ByteSize cache = ByteSize.of("memory.rocksdb-cache", config.memory().rocksdbCache());
+    ByteSize bspBuffer = ByteSize.of("training.bsp-buffer", config.training().bspBuffer());
     DataDirectory data = DataDirectory.open(java.nio.file.Path.of(config.dataDir()));
     parts.add(data);
     boolean started = false;
@@ -158,7 +158,7 @@ public final class TensorholdServer implements AutoCloseable {
     return new RaftSettings(
         Duration.ofMillis(raft.electionTimeoutMin()),
         Duration.ofMillis(raft.electionTimeoutMax()),
-        ByteSize.of(raft.flushLogBytes()).bytes(),
+        ByteSize.of("raft.flush-log-bytes", raft.flushLogBytes()).bytes(),
         raft.keepEntries());
   }
 

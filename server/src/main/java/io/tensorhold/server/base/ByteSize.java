@@ -18,14 +18,15 @@ public record ByteSize(long bytes) {
   /**
    * Reads a size; KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB of 1024.
    *
+   * @param name of the setting, for the message
    * @throws IllegalArgumentException if the text is no size
    */
-  public static ByteSize of(String text) {
+  public static ByteSize of(String name, String text) {
     Matcher matcher = TEXT.matcher(text.strip().toLowerCase(Locale.ROOT));
     if (!matcher.matches()) {
       throw new IllegalArgumentException(
-          "size: value=\"%s\" allowed=a number with B, KiB, MiB, GiB or TiB, such as 512MiB"
-              .formatted(text));
+          "%s: value=\"%s\" allowed=a number with B, KiB, MiB, GiB or TiB, such as 512MiB"
+              .formatted(name, text));
     }
     String unit = matcher.group(2);
     long factor = 1;
@@ -39,7 +40,8 @@ public record ByteSize(long bytes) {
     try {
       return new ByteSize(Math.multiplyExact(Long.parseLong(matcher.group(1)), factor));
     } catch (ArithmeticException e) {
-      throw new IllegalArgumentException("size: value=\"%s\" is too large".formatted(text), e);
+      throw new IllegalArgumentException(
+          "%s: value=\"%s\" allowed=less than 8388608TiB".formatted(name, text), e);
     }
   }
 
