@@ -9,7 +9,16 @@ import io.tensorhold.client.TensorholdClient;
 import io.tensorhold.proto.v1.DType;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.ParameterSpec;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
+import java.util.Arrays;
+import java.util.Comparator;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -82,6 +91,67 @@ class CrashTest {
         assertThat(client.pullFloats(counter)).containsOnly((float) stream.sent.get());
         Replicas.until("equal checksums", () -> Replicas.checksumsAgree(client));
       }
+    }
+  }
+
+  @Test
+  void tornLastRecordIsCutAndDamageInTheLogIsRefused() throws Exception {
+    try (DemoProcesses processes = new DemoProcesses()) {
+      processes.startServers(1, "--shards=1", "--memory.budget=64MiB");
+      long sent;
+      try (TensorholdClient client = Replicas.connect(processes)) {
+        Parameter counter = counters(client).parameter("c");
+        PushStream stream = new PushStream(client, counter);
+        Replicas.until("acknowledgements", () -> stream.acked.get() > 100);
+        stream.close();
+        sent = stream.sent.get();
+        processes.kill(0);
+        Path segment = openSegment(processes);
+        byte[] torn = new byte[700];
+        Arrays.fill(torn, (byte) 0x55);
+        torn[0] = (byte) 0xb8; // a record of 3000 bytes, of which 698 were written
+        torn[1] = 0x17;
+        write(segment, writtenBytes(segment), torn);
+        processes.restart(0, "--memory.budget=64MiB");
+        assertThat(client.pullFloats(counter)).containsOnly((float) sent);
+        assertThat(processes.log(0)).contains("was being written at a kill; it is cut");
+      }
+      processes.kill(0);
+      Path segment = openSegment(processes);
+      write(segment, 1000, new byte[] {0x66, 0x66});
+      processes.restart(0, "--memory.budget=64MiB");
+      Replicas.until("the refusal", () -> !processes.alive(0));
+      assertThat(processes.log(0)).contains(segment + " is damaged at byte ");
+    }
+  }
+
+  /** The segment that the shard's log was writing to. */
+  private static Path openSegment(DemoProcesses processes) throws IOException {
+    try (java.util.stream.Stream<Path> files =
+        Files.walk(processes.directory().resolve("server-0/raft"))) {
+      return files
+          .filter(file -> String.valueOf(file.getFileName()).startsWith("log_inprogress_"))
+          .max(Comparator.comparingLong(CrashTest::writtenBytes))
+          .orElseThrow();
+    }
+  }
+
+  private static long writtenBytes(Path file) {
+    try {
+      byte[] bytes = Files.readAllBytes(file);
+      int end = bytes.length;
+      while (end > 0 && bytes[end - 1] == 0) {
+        end--;
+      }
+      return end;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private static void write(Path file, long at, byte[] bytes) throws IOException {
+    try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
+      channel.write(ByteBuffer.wrap(bytes), at);
     }
   }
 }

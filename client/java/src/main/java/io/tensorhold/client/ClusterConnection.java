@@ -191,6 +191,23 @@ final class ClusterConnection implements AutoCloseable {
 
   /** Calls the catalog's leader, wherever it is, until it answers or the deadline has passed. */
   <T> T catalog(Function<CatalogGrpc.CatalogBlockingStub, T> call) {
+    return catalogLeader(
+        channel ->
+            call.apply(
+                CatalogGrpc.newBlockingStub(channel)
+                    .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS)));
+  }
+
+  /** As {@link #catalog}, for calls of the Cluster service that the catalog's leader answers. */
+  <T> T cluster(Function<ClusterGrpc.ClusterBlockingStub, T> call) {
+    return catalogLeader(
+        channel ->
+            call.apply(
+                ClusterGrpc.newBlockingStub(channel)
+                    .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS)));
+  }
+
+  private <T> T catalogLeader(Function<ManagedChannel, T> call) {
     long deadline = deadlineNanos();
     ClusterMap known = map();
     String next = address(known, known.getCatalogLeader());
@@ -200,9 +217,7 @@ final class ClusterConnection implements AutoCloseable {
         if (next == null) {
           throw new TensorholdException("UNAVAILABLE", "the catalog has no leader now");
         }
-        return call.apply(
-            CatalogGrpc.newBlockingStub(channel(next))
-                .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS));
+        return call.apply(channel(next));
       } catch (RuntimeException e) {
         failure = TensorholdException.of(e);
       }

@@ -108,9 +108,10 @@ final class RaftNode implements AutoCloseable {
   void found(RaftGroupId group, Server me) throws IOException {
     if (!holds(group)) {
       check(
-          server().groupManagement(
-              GroupManagementRequest.newAdd(
-                  client, self, calls.incrementAndGet(), RaftGroup.valueOf(group, peer(me)))));
+          server()
+              .groupManagement(
+                  GroupManagementRequest.newAdd(
+                      client, self, calls.incrementAndGet(), RaftGroup.valueOf(group, peer(me)))));
     }
   }
 
@@ -136,9 +137,10 @@ final class RaftNode implements AutoCloseable {
   void reconfigure(RaftGroupId group, List<Server> members) throws IOException {
     List<RaftPeer> peers = members.stream().map(RaftNode::peer).toList();
     check(
-        server().setConfiguration(
-            new SetConfigurationRequest(
-                client, self, group, calls.incrementAndGet(), peers, List.of())));
+        server()
+            .setConfiguration(
+                new SetConfigurationRequest(
+                    client, self, group, calls.incrementAndGet(), peers, List.of())));
   }
 
   /** Who votes: the former members as long as a change to new ones is under way. */
@@ -151,14 +153,15 @@ final class RaftNode implements AutoCloseable {
 
   void transfer(RaftGroupId group, String target, long timeoutMillis) throws IOException {
     check(
-        server().transferLeadership(
-            new TransferLeadershipRequest(
-                client,
-                self,
-                group,
-                calls.incrementAndGet(),
-                RaftPeerId.valueOf(target),
-                timeoutMillis)));
+        server()
+            .transferLeadership(
+                new TransferLeadershipRequest(
+                    client,
+                    self,
+                    group,
+                    calls.incrementAndGet(),
+                    RaftPeerId.valueOf(target),
+                    timeoutMillis)));
   }
 
   /**
@@ -195,26 +198,29 @@ final class RaftNode implements AutoCloseable {
   /** Stops this server's part in a group; its files stay, and it still is a member. */
   void suspend(RaftGroupId group) throws IOException {
     check(
-        server().groupManagement(
-            GroupManagementRequest.newRemove(
-                client, self, calls.incrementAndGet(), group, false, false)));
+        server()
+            .groupManagement(
+                GroupManagementRequest.newRemove(
+                    client, self, calls.incrementAndGet(), group, false, false)));
   }
 
   /** Takes up the part in a group that the files on disk describe. */
   void resume(RaftGroupId group) throws IOException {
     check(
-        server().groupManagement(
-            GroupManagementRequest.newAdd(
-                client, self, calls.incrementAndGet(), RaftGroup.valueOf(group), false)));
+        server()
+            .groupManagement(
+                GroupManagementRequest.newAdd(
+                    client, self, calls.incrementAndGet(), RaftGroup.valueOf(group), false)));
   }
 
   /** Lets the log be cut before the index that the group's state machine has on disk. */
   void cutLog(RaftGroupId group) {
     try {
       var _ =
-          server().snapshotManagementAsync(
-              SnapshotManagementRequest.newCreate(
-                  client, self, group, calls.incrementAndGet(), ADMIN_TIMEOUT_MS, 1));
+          server()
+              .snapshotManagementAsync(
+                  SnapshotManagementRequest.newCreate(
+                      client, self, group, calls.incrementAndGet(), ADMIN_TIMEOUT_MS, 1));
     } catch (RuntimeException e) {
       log.warn("the log of {} can't be cut now", group, e);
     }

@@ -56,10 +56,7 @@ final class ClusterService extends ClusterGrpc.ClusterImplBase {
       if (request.getReplaces().isEmpty()) {
         command.setJoin(request.getServer());
       } else {
-        command
-            .getReplaceBuilder()
-            .setFormer(request.getReplaces())
-            .setServer(request.getServer());
+        command.getReplaceBuilder().setFormer(request.getReplaces()).setServer(request.getServer());
       }
       append(command.build(), reply, () -> JoinResponse.newBuilder().setMap(map.get()).build());
     } catch (RuntimeException e) {

@@ -69,11 +69,7 @@ public final class FarCluster {
   public static ClusterMap replace(
       List<String> addresses, Server me, String clusterId, String former) {
     JoinRequest request =
-        JoinRequest.newBuilder()
-            .setServer(me)
-            .setClusterId(clusterId)
-            .setReplaces(former)
-            .build();
+        JoinRequest.newBuilder().setServer(me).setClusterId(clusterId).setReplaces(former).build();
     return ask(addresses, stub -> stub.join(request).getMap());
   }
 
