@@ -9,6 +9,7 @@ import io.tensorhold.client.TensorholdClient;
 import io.tensorhold.proto.v1.DType;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.proto.v1.ReplicaStatus;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -151,7 +152,7 @@ class CatchUpTest {
   @Test
   void streamGoesOnWithoutAnElectionWhenItsLeaderIsStopped() throws Exception {
     List<String> patient =
-        List.of("--raft.election-timeout-min=30000", "--raft.election-timeout-max=31000");
+        List.of("--raft.election-timeout-min=16000", "--raft.election-timeout-max=17000");
     String[] flags = Stream.concat(Stream.of(FLAGS), patient.stream()).toArray(String[]::new);
     try (DemoProcesses processes = new DemoProcesses()) {
       processes.startServers(3, flags);
@@ -160,16 +161,25 @@ class CatchUpTest {
         Parameter counter = bigCounter(client);
         PushStream stream = new PushStream(client, counter);
         pushes(stream, 2);
+        Replicas.until("heartbeats to tell of the session", () -> catalogsAgree(client));
         stream.longestGap.set(0);
         processes.stop(0);
         pushes(stream, 3);
         assertThat(Duration.ofNanos(stream.longestGap.get()))
-            .as("an election would have begun after 30 s")
-            .isLessThan(Duration.ofSeconds(25));
+            .as("an election would have begun after 16 s")
+            .isLessThan(Duration.ofSeconds(14));
         stream.close();
         assertThat(client.pullFloats(counter)).containsOnly((float) stream.sent.get());
       }
     }
+  }
+
+  private static boolean catalogsAgree(TensorholdClient client) {
+    return client.status(false).values().stream()
+            .map(server -> server.getCatalog().getAppliedIndex())
+            .distinct()
+            .count()
+        == 1;
   }
 
   @Test
@@ -193,7 +203,7 @@ class CatchUpTest {
             Stream.concat(Stream.of(FLAGS), Stream.of("--join=" + processes.address(1)))
                 .toArray(String[]::new);
         processes.restart(0, joining);
-        Replicas.until("three replicas again", () -> Replicas.placed(client));
+        Replicas.until("three replicas again", () -> settledWithout(client, founder));
         assertThat(idOf(client, processes.address(0))).isNotEqualTo(founder);
 
         String lost = idOf(client, processes.address(2));
@@ -202,13 +212,22 @@ class CatchUpTest {
         assertThat(Main.run("remove-server", lost, "--servers", processes.servers())).isZero();
         pushes(stream, 5);
         processes.restart(2, FLAGS);
-        Replicas.until("a third member", () -> Replicas.placed(client));
+        Replicas.until("a third member", () -> settledWithout(client, lost));
         assertThat(idOf(client, processes.address(2))).isNotEqualTo(lost);
         stream.close();
         untilEqual(client);
         assertThat(client.pullFloats(counter)).containsOnly((float) stream.sent.get());
       }
     }
+  }
+
+  /** Whether every log, the catalog's too, has three voters, and the server is none of them. */
+  private static boolean settledWithout(TensorholdClient client, String server) {
+    return Replicas.placed(client)
+        && client.status(false).values().stream()
+            .flatMap(s -> Stream.concat(s.getReplicasList().stream(), Stream.of(s.getCatalog())))
+            .map(ReplicaStatus::getMembersList)
+            .allMatch(members -> members.size() == 3 && !members.contains(server));
   }
 
   private static String idOf(TensorholdClient client, String address) {

@@ -95,6 +95,7 @@ public final class ServerReport {
             ReplicaStatus.newBuilder()
                 .setRole(catalog.role())
                 .setTerm(catalog.term())
+                .addAllMembers(node.catalog().members())
                 .setAppliedIndex(node.catalog().state().appliedIndex()))
         .build();
   }

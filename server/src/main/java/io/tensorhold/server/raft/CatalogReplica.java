@@ -91,6 +91,11 @@ final class CatalogReplica implements CatalogLog {
   }
 
   @Override
+  public List<String> members() {
+    return raft.membersIfHeld(group);
+  }
+
+  @Override
   public Leadership leadership() {
     return raft.leadership(group);
   }

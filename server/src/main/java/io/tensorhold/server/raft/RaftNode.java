@@ -14,7 +14,9 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import org.apache.ratis.client.RaftClient;
+import org.apache.ratis.conf.Parameters;
 import org.apache.ratis.conf.RaftProperties;
+import org.apache.ratis.grpc.GrpcConfigKeys;
 import org.apache.ratis.proto.RaftProtos.CommitInfoProto;
 import org.apache.ratis.protocol.ClientId;
 import org.apache.ratis.protocol.GroupManagementRequest;
@@ -69,10 +71,13 @@ final class RaftNode implements AutoCloseable {
 
   /** Starts the groups that are on disk: their machines are asked for now. */
   void start() throws IOException {
+    Parameters parameters = new Parameters();
+    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self));
     RaftServer starting =
         RaftServer.newBuilder()
             .setServerId(self)
             .setProperties(properties)
+            .setParameters(parameters)
             .setStateMachineRegistry(machines)
             .setOption(RaftStorage.StartupOption.RECOVER)
             .build();
@@ -149,6 +154,15 @@ final class RaftNode implements AutoCloseable {
     Collection<RaftPeer> former = configuration.getPreviousPeers();
     Collection<RaftPeer> voters = former.isEmpty() ? configuration.getCurrentPeers() : former;
     return voters.stream().map(peer -> peer.getId().toString()).sorted().toList();
+  }
+
+  /** {@link #members}, or nobody if this server is not in the group. */
+  List<String> membersIfHeld(RaftGroupId group) {
+    try {
+      return holds(group) ? members(group) : List.of();
+    } catch (IOException e) {
+      return List.of();
+    }
   }
 
   void transfer(RaftGroupId group, String target, long timeoutMillis) throws IOException {

@@ -3,7 +3,6 @@ package io.tensorhold.server.raft;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.ShardMachine;
-import java.io.IOException;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import org.apache.ratis.protocol.RaftGroupId;
@@ -58,11 +57,7 @@ final class ShardReplica implements ShardLog {
 
   @Override
   public List<String> members() {
-    try {
-      return raft.holds(group) ? raft.members(group) : List.of();
-    } catch (IOException e) {
-      return List.of();
-    }
+    return raft.membersIfHeld(group);
   }
 
   @Override
