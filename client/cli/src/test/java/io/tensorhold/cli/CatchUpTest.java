@@ -152,7 +152,7 @@ class CatchUpTest {
   @Test
   void streamGoesOnWithoutAnElectionWhenItsLeaderIsStopped() throws Exception {
     List<String> patient =
-        List.of("--raft.election-timeout-min=16000", "--raft.election-timeout-max=17000");
+        List.of("--raft.election-timeout-min=8000", "--raft.election-timeout-max=9000");
     String[] flags = Stream.concat(Stream.of(FLAGS), patient.stream()).toArray(String[]::new);
     try (DemoProcesses processes = new DemoProcesses()) {
       processes.startServers(3, flags);
@@ -166,8 +166,8 @@ class CatchUpTest {
         processes.stop(0);
         pushes(stream, 3);
         assertThat(Duration.ofNanos(stream.longestGap.get()))
-            .as("an election would have begun after 16 s")
-            .isLessThan(Duration.ofSeconds(14));
+            .as("an election would have begun after 8 s")
+            .isLessThan(Duration.ofSeconds(7));
         stream.close();
         assertThat(client.pullFloats(counter)).containsOnly((float) stream.sent.get());
       }

@@ -134,6 +134,7 @@ final class CatalogStateMachine extends BaseStateMachine {
 
   @Override
   public long takeSnapshot() throws IOException {
+    copies.expire();
     return Math.min(save().getIndex(), copies.heldIndex());
   }
 
