@@ -82,7 +82,11 @@ final class Errors {
 
   private @Nullable String leader(Map<String, String> details) {
     String id = details.get("leader-id");
-    return id == null || id.isEmpty() ? null : addressOf.apply(id);
+    try {
+      return id == null || id.isEmpty() ? null : addressOf.apply(id);
+    } catch (Refusal nobodyKnows) {
+      return null;
+    }
   }
 
   private static Code code(Reason reason) {
