@@ -40,6 +40,7 @@ import picocli.CommandLine.ParseResult;
       PlanCommand.class,
       VerifyCommand.class,
       StatusCommand.class,
+      RemoveServerCommand.class,
       DemoCommand.class,
       DemoWorkerCommand.class,
       CommandLine.HelpCommand.class,

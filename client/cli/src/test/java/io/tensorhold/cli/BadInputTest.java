@@ -236,7 +236,7 @@ class BadInputTest {
                   .reason())
           .isEqualTo("MODEL_UNKNOWN");
     }
-    CrashTest.until(
+    Replicas.until(
         "its blocks to be freed",
         () -> {
           try {

@@ -208,11 +208,11 @@ class BitsTest {
           new ClientOptions(List.of(processes.servers().split(",", -1)))
               .withDeadline(Duration.ofSeconds(60));
       try (TensorholdClient client = TensorholdClient.connect(options)) {
-        CrashTest.until("three replicas", () -> CrashTest.placed(client));
+        Replicas.until("three replicas", () -> Replicas.placed(client));
         AtomicLong step = new AtomicLong();
         CompletableFuture<float[]> run =
             CompletableFuture.supplyAsync(() -> train(client, "killed", 4, 2, 1, step));
-        CrashTest.until("some steps", () -> step.get() >= 3 || run.isDone());
+        Replicas.until("some steps", () -> step.get() >= 3 || run.isDone());
         processes.kill(0);
         assertThat(result(run)).isEqualTo(quiet);
       }

@@ -231,7 +231,7 @@ class CommandTest {
             client.joinModel("m", new JoinOptions(0, 2).withLabel("trainer on host-a"))) {
       MemorySegment gradient = MemorySegment.ofArray(new float[700_000]);
       var waiting = worker.step(1, Map.of(worker.model().parameter("large"), gradient));
-      CrashTest.until(
+      Replicas.until(
           "the step to wait", () -> !client.training(null).waits(worker.model().id()).isEmpty());
       assertThat(run("describe", "m")).as(err).isZero();
       assertThat(out).contains("trainer on host-a").contains("rank 1 (no live session)");

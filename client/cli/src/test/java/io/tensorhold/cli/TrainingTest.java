@@ -160,7 +160,7 @@ class TrainingTest {
     model(Consistency.BSP, s -> {});
     Worker dead = join(0);
     var lost = step(dead, 1, 100);
-    CrashTest.until("its push to wait", () -> waits().contains("rank 1"));
+    Replicas.until("its push to wait", () -> waits().contains("rank 1"));
     dead.abandon();
     assertThat(refused(lost).reason()).isEqualTo("CANCELLED");
     try (Worker a = join(0);
@@ -255,7 +255,7 @@ class TrainingTest {
     try (Worker a = join(0);
         Worker b = join(1)) {
       var first = step(a, 1, 5);
-      CrashTest.until("it to wait", () -> waits().contains("rank 1"));
+      Replicas.until("it to wait", () -> waits().contains("rank 1"));
       assertThat(refused(step(a, 1, 6)).reason()).isEqualTo("STEP_CONFLICT");
       step(b, 1, 1).join();
       first.join();
@@ -300,7 +300,7 @@ class TrainingTest {
     Worker silent = client.joinModel(name, new JoinOptions(0, 2).withLease(Duration.ofSeconds(1)));
     step(silent, 1, 1).join();
     silent.abandon();
-    CrashTest.until("the lease to end", () -> client.training(model).sessions().isEmpty());
+    Replicas.until("the lease to end", () -> client.training(model).sessions().isEmpty());
     float[] ones = new float[256];
     TensorholdException e =
         refused(
@@ -311,7 +311,7 @@ class TrainingTest {
       assertThat(alive.lastStep()).isEqualTo(1);
       long id = alive.session().id();
       long until = System.nanoTime() + Duration.ofMillis(2500).toNanos();
-      CrashTest.until("two leases to pass", () -> System.nanoTime() > until);
+      Replicas.until("two leases to pass", () -> System.nanoTime() > until);
       assertThat(client.training(model).sessions())
           .singleElement()
           .satisfies(s -> assertThat(s.getSession()).isEqualTo(id));
@@ -327,7 +327,7 @@ class TrainingTest {
       step(fast, 1, 1).join();
       step(fast, 2, 1).join();
       var third = step(fast, 3, 1);
-      CrashTest.until("step 3 to wait", () -> waits().contains("rank 1"));
+      Replicas.until("step 3 to wait", () -> waits().contains("rank 1"));
       assertThat(refused(step(fast, 4, 1)).reason()).isEqualTo("STALE");
       assertThat(third).isNotDone();
       step(slow, 1, 1).join();
@@ -343,7 +343,7 @@ class TrainingTest {
     try (Worker a = client.joinModel(name, new JoinOptions(null, 0))) {
       step(a, 1, 1).join();
       var second = step(a, 2, 1);
-      CrashTest.until("step 2 to wait", () -> waits().contains("rank 0"));
+      Replicas.until("step 2 to wait", () -> waits().contains("rank 0"));
       dead.abandon();
       second.join();
       step(a, 3, 1).join();

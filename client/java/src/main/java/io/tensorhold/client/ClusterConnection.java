@@ -230,6 +230,15 @@ final class ClusterConnection implements AutoCloseable {
                     .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS)));
   }
 
+  /** As {@link #catalog}, for calls of the Cluster service that the catalog's leader answers. */
+  <T> T cluster(Function<ClusterGrpc.ClusterBlockingStub, T> call) {
+    return catalogLeader(
+        channel ->
+            call.apply(
+                ClusterGrpc.newBlockingStub(channel)
+                    .withDeadlineAfter(ATTEMPT_SECONDS, TimeUnit.SECONDS)));
+  }
+
   private <T> T catalogLeader(Function<ManagedChannel, T> call) {
     long deadline = deadlineNanos();
     ClusterMap known = map();

@@ -19,6 +19,7 @@ import io.tensorhold.proto.v1.MeasureModelResponse;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.OpenSessionRequest;
 import io.tensorhold.proto.v1.PublishModelRequest;
+import io.tensorhold.proto.v1.RemoveServerRequest;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.proto.v1.ServerStatus;
 import java.lang.foreign.MemorySegment;
@@ -159,6 +160,15 @@ public final class TensorholdClient implements AutoCloseable {
   /** The cluster's map, asked for now. */
   public ClusterMap map() {
     return cluster.refresh(cluster.deadlineNanos());
+  }
+
+  /**
+   * Takes a server out of the cluster for good, whether it lives or not; the cluster's map then.
+   * Another one takes its place, if there is one or as soon as one joins.
+   */
+  public ClusterMap removeServer(String serverId) {
+    RemoveServerRequest request = RemoveServerRequest.newBuilder().setServerId(serverId).build();
+    return cluster.cluster(stub -> stub.removeServer(request));
   }
 
   /** Status by server id; a server that does not answer is absent. */

@@ -10,6 +10,7 @@ import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.shard.ShardFigures;
 import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.store.StoreException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -79,6 +80,8 @@ public final class ServerReport {
           }
         }
         status.addReplicas(replica);
+      } catch (StoreException damaged) {
+        status.addReplicas(replica.setRole("failed"));
       } catch (Refusal starting) {
         if (!leadership.equals(Leadership.NONE)) {
           status.addReplicas(replica);
@@ -92,6 +95,7 @@ public final class ServerReport {
             ReplicaStatus.newBuilder()
                 .setRole(catalog.role())
                 .setTerm(catalog.term())
+                .addAllMembers(node.catalog().members())
                 .setAppliedIndex(node.catalog().state().appliedIndex()))
         .build();
   }

@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>
  * LOCK         held while a server runs
- * IDENTITY     format, server id, cluster id, shard count, whether it founded the cluster
+ * IDENTITY     format, server id, cluster id, shard count, whether it is to found the cluster, and has
  * catalog/ shards/ raft/   see ClusterNode
  * tmp/         native libraries; emptied at each start
  * </pre>
@@ -31,8 +31,18 @@ final class DataDirectory implements AutoCloseable {
   private final FileChannel lockFile;
   private final FileLock lock;
 
-  /** Who the server is, for good. */
-  record Identity(String serverId, String clusterId, int shardCount, boolean founder) {}
+  /**
+   * Who the server is, as long as its logs are there.
+   *
+   * @param founder it is the one that founds the cluster
+   * @param founded it has: without its logs it must not do so again
+   */
+  record Identity(
+      String serverId, String clusterId, int shardCount, boolean founder, boolean founded) {
+    Identity asFounded() {
+      return new Identity(serverId, clusterId, shardCount, founder, true);
+    }
+  }
 
   private DataDirectory(Path path, FileChannel lockFile, FileLock lock) {
     this.path = path;
@@ -110,23 +120,42 @@ final class DataDirectory implements AutoCloseable {
           properties.getProperty("server-id", ""),
           properties.getProperty("cluster-id", ""),
           Integer.parseInt(properties.getProperty("shards", "0")),
-          Boolean.parseBoolean(properties.getProperty("founder")));
+          Boolean.parseBoolean(properties.getProperty("founder")),
+          Boolean.parseBoolean(properties.getProperty("founded")));
     } catch (IOException | NumberFormatException e) {
       throw new StartFailure("%s can't be read: %s".formatted(file, e.getMessage()));
     }
+  }
+
+  /** Whether the log of any group is here. */
+  boolean hasLogs() {
+    Path logs = path.resolve("raft");
+    if (!Files.isDirectory(logs)) {
+      return false;
+    }
+    try (Stream<Path> folders = Files.list(logs)) {
+      return folders.map(Path::getFileName).map(String::valueOf).anyMatch(DataDirectory::isGroup);
+    } catch (IOException e) {
+      throw new StartFailure("%s can't be read: %s".formatted(logs, e.getMessage()));
+    }
+  }
+
+  private static boolean isGroup(String name) {
+    return name.matches("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\\.damaged)?");
   }
 
   /** Writes the identity, durably. */
   void identify(Identity identity) {
     Path fresh = path.resolve("IDENTITY.new");
     String text =
-        "format=%d%nserver-id=%s%ncluster-id=%s%nshards=%d%nfounder=%s%n"
+        "format=%d%nserver-id=%s%ncluster-id=%s%nshards=%d%nfounder=%s%nfounded=%s%n"
             .formatted(
                 FORMAT,
                 identity.serverId(),
                 identity.clusterId(),
                 identity.shardCount(),
-                identity.founder());
+                identity.founder(),
+                identity.founded());
     try {
       Files.writeString(fresh, text);
       try (FileChannel channel = FileChannel.open(fresh, StandardOpenOption.WRITE)) {

@@ -1,19 +1,18 @@
 package io.tensorhold.server.app;
 
-import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.server.admin.Controller;
 import io.tensorhold.server.admin.MetricsPage;
 import io.tensorhold.server.admin.ServerReport;
 import io.tensorhold.server.admin.Traffic;
 import io.tensorhold.server.base.ByteSize;
-import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.RaftSettings;
 import io.tensorhold.server.rpc.ApiServer;
 import io.tensorhold.server.rpc.FarCluster;
 import io.tensorhold.server.rpc.FarCluster.Address;
+import io.tensorhold.server.rpc.ReplicaClient;
 import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.training.Trainer;
 import java.io.IOException;
@@ -22,18 +21,15 @@ import java.net.ServerSocket;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.LockSupport;
+import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** A running shard server: everything is made here, in order, and closed in the opposite order. */
 public final class TensorholdServer implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(TensorholdServer.class);
-  private static final long JOIN_PATIENCE_SECONDS = 60;
 
   private final List<AutoCloseable> parts = new ArrayList<>();
-  private final ServerConfig config;
   private final Server me;
   private final String clusterId;
 
@@ -51,7 +47,6 @@ public final class TensorholdServer implements AutoCloseable {
   }
 
   private TensorholdServer(ServerConfig config) {
-    this.config = config;
     Address api = Address.of(config.listen());
     Address raft = Address.of(config.raft().listen());
     String address = advertised("advertise", config.listen(), config.advertise());
@@ -68,25 +63,11 @@ public final class TensorholdServer implements AutoCloseable {
     try {
       requireFree("listen", api);
       requireFree("raft.listen", raft);
-      DataDirectory.Identity identity = data.identity();
-      boolean founder = identity == null && config.joinAddresses().isEmpty();
-      String serverId = identity == null ? DataDirectory.newId() : identity.serverId();
-      me =
-          Server.newBuilder()
-              .setId(serverId)
-              .setAddress(address)
-              .setRaftAddress(raftAddress)
-              .build();
-      if (founder) {
-        identity =
-            new DataDirectory.Identity(serverId, DataDirectory.newId(), config.shards(), true);
-      } else if (identity == null) {
-        ClusterMap map = join("");
-        identity =
-            new DataDirectory.Identity(serverId, map.getClusterId(), map.getShardCount(), false);
-      } else if (!config.joinAddresses().isEmpty()) {
-        checkSameCluster(identity);
-      }
+      Function<String, Server> serverOf =
+          id ->
+              Server.newBuilder().setId(id).setAddress(address).setRaftAddress(raftAddress).build();
+      DataDirectory.Identity identity = new Membership(config, data, serverOf).identity();
+      me = serverOf.apply(identity.serverId());
       clusterId = identity.clusterId();
       final SharedRocks rocks = add(new SharedRocks(cache.bytes()));
       final ClusterNode node =
@@ -99,15 +80,17 @@ public final class TensorholdServer implements AutoCloseable {
                   data.path(),
                   budget,
                   rocks,
-                  settings));
+                  settings,
+                  new ReplicaClient(clusterId, () -> FarCluster.map(config.joinAddresses()))));
       node.start();
       data.identify(identity);
       if (node.alone() && identity.founder()) {
         node.found(config.replication());
+        data.identify(identity.asFounded());
       } else if (!node.member() && config.joinAddresses().isEmpty()) {
         throw new StartFailure(
             "server %s has no replicas of cluster %s yet: start it with --join HOST:PORT"
-                .formatted(serverId, clusterId));
+                .formatted(me.getId(), clusterId));
       }
       node.awaitLoneGroups();
       DiskWatch disk = new DiskWatch(data.path(), reserve.bytes());
@@ -131,7 +114,7 @@ public final class TensorholdServer implements AutoCloseable {
       started = true;
       log.info(
           "server {} of cluster {} serves on {} (raft {}, data {})",
-          serverId,
+          me.getId(),
           clusterId,
           address,
           raftAddress,
@@ -184,36 +167,6 @@ public final class TensorholdServer implements AutoCloseable {
     }
   }
 
-  private ClusterMap join(String knownCluster) {
-    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(JOIN_PATIENCE_SECONDS);
-    while (true) {
-      try {
-        return FarCluster.join(config.joinAddresses(), me, knownCluster);
-      } catch (Refusal e) {
-        if (e.reason() != Reason.UNAVAILABLE || System.nanoTime() > deadline) {
-          throw new StartFailure("can't join " + config.join() + ": " + e.text());
-        }
-        log.info("joining {}: {}; trying on", config.join(), e.text());
-        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(500));
-      }
-    }
-  }
-
-  /** A restart with --join: the others may be down, but must not be another cluster. */
-  private void checkSameCluster(DataDirectory.Identity identity) {
-    try {
-      ClusterMap unused = FarCluster.join(config.joinAddresses(), me, identity.clusterId());
-      log.debug("cluster map epoch {}", unused.getEpoch());
-    } catch (Refusal e) {
-      if (e.reason() == Reason.CLUSTER_MISMATCH) {
-        throw new StartFailure(
-            "the data directory %s is of another cluster: %s"
-                .formatted(config.dataDir(), e.text()));
-      }
-      log.info("{}: no word from it yet: {}", config.join(), e.text());
-    }
-  }
-
   /** This server. */
   public Server me() {
     return me;
@@ -227,6 +180,10 @@ public final class TensorholdServer implements AutoCloseable {
   /** Stops: no new calls, what was taken is finished, everything is flushed. */
   @Override
   public void close() {
+    parts.stream()
+        .filter(ClusterNode.class::isInstance)
+        .map(ClusterNode.class::cast)
+        .forEach(ClusterNode::handOver);
     for (AutoCloseable part : parts.reversed()) {
       try {
         if (part instanceof ClusterNode node) {

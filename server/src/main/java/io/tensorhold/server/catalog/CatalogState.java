@@ -76,6 +76,8 @@ public final class CatalogState {
           replicas.addAll(command.getPlace().getReplicasList());
           epoch = index;
         }
+        case REPLACE -> replace(command.getReplace().getFormer(), command.getReplace().getServer());
+        case REMOVE -> remove(command.getRemove().getServerId());
         case COMMAND_NOT_SET ->
             throw new Refusal(Reason.REQUEST_INVALID, "an unknown command in the catalog's log");
       }
@@ -211,6 +213,33 @@ public final class CatalogState {
     if (!server.equals(servers.put(server.getId(), server))) {
       epoch = index;
     }
+  }
+
+  private void replace(String former, Server server) {
+    servers.remove(former);
+    join(server);
+    replicas.replaceAll(id -> id.equals(former) ? server.getId() : id);
+    epoch = index;
+  }
+
+  private void remove(String id) {
+    if (!servers.containsKey(id)) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "no server has the id %s; there are %s".formatted(id, servers.keySet()),
+          "value",
+          id);
+    }
+    if (replicas.equals(List.of(id))) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "server %s holds the only replica of every shard: it can't be removed".formatted(id),
+          "value",
+          id);
+    }
+    servers.remove(id);
+    replicas.remove(id);
+    epoch = index;
   }
 
   /**

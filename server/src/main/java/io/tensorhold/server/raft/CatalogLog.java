@@ -3,6 +3,7 @@ package io.tensorhold.server.raft;
 import io.tensorhold.server.catalog.CatalogState;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.catalog.log.CatalogReply;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BooleanSupplier;
 
@@ -19,6 +20,9 @@ public interface CatalogLog {
    * java.util.concurrent.TimeoutException} after some seconds.
    */
   CompletableFuture<Void> until(BooleanSupplier condition);
+
+  /** Ids of the servers that vote on the log, as this replica knows them; empty without one. */
+  List<String> members();
 
   /** Who leads, as far as this server has heard. */
   Leadership leadership();

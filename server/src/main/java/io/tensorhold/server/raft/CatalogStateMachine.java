@@ -5,31 +5,27 @@ import io.tensorhold.server.catalog.CatalogState;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.catalog.log.CatalogReply;
 import io.tensorhold.server.catalog.log.CatalogSnapshot;
-import java.io.File;
 import java.io.IOException;
 import java.io.OutputStream;
-import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.util.concurrent.CompletableFuture;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
+import org.apache.ratis.proto.RaftProtos.RoleInfoProto;
 import org.apache.ratis.protocol.Message;
 import org.apache.ratis.protocol.RaftGroupId;
+import org.apache.ratis.protocol.RaftPeerId;
 import org.apache.ratis.server.RaftServer;
 import org.apache.ratis.server.protocol.TermIndex;
-import org.apache.ratis.server.storage.FileInfo;
 import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.SnapshotInfo;
 import org.apache.ratis.statemachine.StateMachineStorage;
 import org.apache.ratis.statemachine.TransactionContext;
 import org.apache.ratis.statemachine.impl.BaseStateMachine;
-import org.apache.ratis.statemachine.impl.SingleFileSnapshotInfo;
 import org.apache.ratis.thirdparty.com.google.protobuf.ByteString;
 import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 import org.apache.ratis.util.LifeCycle;
-import org.apache.ratis.util.MD5FileUtil;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -41,14 +37,23 @@ final class CatalogStateMachine extends BaseStateMachine {
   private static final String FILE = "snapshot";
 
   private final Path directory;
+  private final ReplicaFetches fetches;
+  private final ReplicaCopies copies;
   private final CatalogState state;
   private final Runnable cutLog;
   private final Runnable changed;
   private int entriesSinceSnapshot;
   private volatile @Nullable SnapshotInfo latest;
 
-  CatalogStateMachine(Path directory, CatalogState state, Runnable cutLog, Runnable changed) {
+  CatalogStateMachine(
+      Path directory,
+      CatalogState state,
+      ReplicaFetches fetches,
+      Runnable cutLog,
+      Runnable changed) {
     this.directory = directory;
+    this.fetches = fetches;
+    this.copies = new ReplicaCopies(directory.resolve("transfer"), this::copyTo, System::nanoTime);
     this.state = state;
     this.cutLog = cutLog;
     this.changed = changed;
@@ -58,24 +63,42 @@ final class CatalogStateMachine extends BaseStateMachine {
   public void initialize(RaftServer server, RaftGroupId group, RaftStorage storage)
       throws IOException {
     super.initialize(server, group, storage);
+    copies.clear();
     getLifeCycle().startAndTransition(this::load);
   }
 
+  private Path received() {
+    return directory.resolve("received");
+  }
+
+  /** Takes a received snapshot, if it is newer: one rename. */
+  private void adoptReceived() throws IOException {
+    Path arrived = received().resolve(FILE);
+    if (Files.exists(arrived)) {
+      Path file = directory.resolve(FILE);
+      if (!Files.exists(file) || indexOf(arrived) > indexOf(file)) {
+        Files.move(arrived, file, StandardCopyOption.ATOMIC_MOVE);
+        FileTrees.force(directory);
+      }
+    }
+    FileTrees.delete(received());
+  }
+
+  private static long indexOf(Path file) throws IOException {
+    return CatalogSnapshot.parseFrom(Files.readAllBytes(file)).getIndex();
+  }
+
   private void load() throws IOException {
+    adoptReceived();
     Path file = directory.resolve(FILE);
     if (Files.exists(file)) {
       CatalogSnapshot snapshot = CatalogSnapshot.parseFrom(Files.readAllBytes(file));
       state.restore(snapshot);
       TermIndex at = TermIndex.valueOf(snapshot.getTerm(), snapshot.getIndex());
       setLastAppliedTermIndex(at);
-      latest = info(file, at);
+      latest = new DatabaseSnapshot(at);
       changed.run();
     }
-  }
-
-  private static SnapshotInfo info(Path file, TermIndex at) throws IOException {
-    return new SingleFileSnapshotInfo(
-        new FileInfo(file.toAbsolutePath(), MD5FileUtil.computeMd5ForFile(file.toFile())), at);
   }
 
   @Override
@@ -111,27 +134,53 @@ final class CatalogStateMachine extends BaseStateMachine {
 
   @Override
   public long takeSnapshot() throws IOException {
-    CatalogSnapshot snapshot = state.snapshot();
-    if (snapshot.getIndex() < 0) {
-      return -1;
-    }
-    Files.createDirectories(directory);
-    Path fresh = directory.resolve(FILE + ".new");
-    try (OutputStream out = Files.newOutputStream(fresh)) {
-      snapshot.writeTo(out);
-    }
-    force(fresh);
-    Path file = directory.resolve(FILE);
-    Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE);
-    force(directory);
-    latest = info(file, TermIndex.valueOf(snapshot.getTerm(), snapshot.getIndex()));
-    return snapshot.getIndex();
+    copies.expire();
+    return Math.min(save().getIndex(), copies.heldIndex());
   }
 
-  private static void force(Path path) throws IOException {
-    try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
-      channel.force(true);
+  private synchronized TermIndex save() throws IOException {
+    CatalogSnapshot snapshot = state.snapshot();
+    TermIndex at = TermIndex.valueOf(snapshot.getTerm(), snapshot.getIndex());
+    if (snapshot.getIndex() >= 0) {
+      Files.createDirectories(directory);
+      Path fresh = directory.resolve(FILE + ".new");
+      try (OutputStream out = Files.newOutputStream(fresh)) {
+        snapshot.writeTo(out);
+      }
+      FileTrees.force(fresh);
+      Files.move(fresh, directory.resolve(FILE), StandardCopyOption.ATOMIC_MOVE);
+      FileTrees.force(directory);
+      latest = new DatabaseSnapshot(at);
     }
+    return at;
+  }
+
+  private synchronized TermIndex copyTo(Path folder) throws IOException {
+    TermIndex at = save();
+    if (at.getIndex() >= 0) {
+      Files.createDirectory(folder);
+      Files.createLink(folder.resolve(FILE), directory.resolve(FILE));
+    }
+    return at;
+  }
+
+  /** The copies that other servers fetch. */
+  ReplicaCopies copies() {
+    return copies;
+  }
+
+  @Override
+  public CompletableFuture<TermIndex> notifyInstallSnapshotFromLeader(
+      RoleInfoProto role, TermIndex firstInLog) {
+    if (firstInLog.getIndex() <= 0) {
+      return CompletableFuture.completedFuture(null);
+    }
+    RaftPeerId leader = RaftPeerId.valueOf(role.getFollowerInfo().getLeaderInfo().getId().getId());
+    return fetches.start(
+        new ReplicaFetches.Target(
+            ReplicaCopy.CATALOG, directory.resolve("receiving"), received(), directory),
+        leader.toString(),
+        firstInLog.getIndex() - 1);
   }
 
   @Override
@@ -161,21 +210,6 @@ final class CatalogStateMachine extends BaseStateMachine {
 
   @Override
   public StateMachineStorage getStateMachineStorage() {
-    return new EmptyStorage() {
-      @Override
-      public @Nullable SnapshotInfo getLatestSnapshot() {
-        return latest;
-      }
-
-      @Override
-      public File getSnapshotDir() {
-        return directory.toFile();
-      }
-
-      @Override
-      public File getTmpDir() {
-        return directory.resolveSibling("catalog.receiving").toFile();
-      }
-    };
+    return new EmptyStorage(this::getLatestSnapshot);
   }
 }

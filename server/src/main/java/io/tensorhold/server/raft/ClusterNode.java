@@ -1,13 +1,10 @@
 package io.tensorhold.server.raft;
 
-import com.google.protobuf.InvalidProtocolBufferException;
+import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
-import io.tensorhold.server.catalog.CatalogState;
 import io.tensorhold.server.catalog.log.CatalogCommand;
-import io.tensorhold.server.catalog.log.CatalogReply;
-import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.SharedRocks;
 import java.io.IOException;
 import java.net.InetSocketAddress;
@@ -17,13 +14,14 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
-import java.util.function.BooleanSupplier;
 import org.apache.ratis.protocol.RaftGroupId;
 import org.apache.ratis.statemachine.StateMachine;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * This server's replicas of the catalog and of all shards.
@@ -32,19 +30,25 @@ import org.apache.ratis.statemachine.StateMachine;
  * shards/NNN/} one shard each (see {@code ShardFiles}).
  */
 public final class ClusterNode implements AutoCloseable {
-  private static final long CATCH_UP_SECONDS = 5;
+  private static final Logger log = LoggerFactory.getLogger(ClusterNode.class);
 
   /** An eighth of the memory is left for blocks that readers and flushes hold besides the tier. */
   private static final int HELD_SHARE = 8;
 
+  private static final long HAND_OVER_MILLIS = 2000;
+
   private final String clusterId;
   private final Server me;
+  private final Path dataDirectory;
   private final RaftNode raft;
   private final RaftGroupId catalogGroup;
-  private final CatalogState catalogState = new CatalogState();
-  private final CatalogView catalog = new CatalogView();
-  private final List<ShardView> shards = new ArrayList<>();
-  private final Map<RaftGroupId, StateMachine> machines = new HashMap<>();
+  private final CatalogReplica catalog;
+  private final CatalogStateMachine catalogMachine;
+  private final List<ShardReplica> shards = new ArrayList<>();
+  private final Map<RaftGroupId, ShardReplica> shardsByGroup = new HashMap<>();
+  private final ReplicaFetches fetches;
+  private final ShardStateMachine.Resources resources;
+  private final ShardRepair repair;
   private final ExecutorService flusher =
       Executors.newSingleThreadExecutor(
           task -> {
@@ -57,6 +61,7 @@ public final class ClusterNode implements AutoCloseable {
    * The replicas that the data directory holds, not started yet.
    *
    * @param memoryBudget of all shards together, in bytes; each has an equal share of seven eighths
+   * @param source where replicas come from that can't be brought up to date by the log
    */
   public ClusterNode(
       String clusterId,
@@ -66,54 +71,128 @@ public final class ClusterNode implements AutoCloseable {
       Path dataDirectory,
       long memoryBudget,
       SharedRocks rocks,
-      RaftSettings settings)
+      RaftSettings settings,
+      ReplicaSource source)
       throws IOException {
     this.clusterId = clusterId;
     this.me = me;
+    this.dataDirectory = dataDirectory;
     this.catalogGroup = GroupIds.catalog(clusterId);
-    machines.put(
-        catalogGroup,
+    this.raft =
+        new RaftNode(
+            settings, me.getId(), raftListen, dataDirectory.resolve("raft"), this::machineOf);
+    this.catalog = new CatalogReplica(raft, catalogGroup);
+    this.fetches = new ReplicaFetches(source, this::addressOf);
+    this.catalogMachine =
         new CatalogStateMachine(
             dataDirectory.resolve("catalog"),
-            catalogState,
-            () -> raft().cutLog(catalogGroup),
-            catalog::changed));
+            catalog.state(),
+            fetches,
+            () -> raft.cutLog(catalogGroup),
+            catalog::changed);
+    this.resources =
+        new ShardStateMachine.Resources(
+            rocks,
+            (memoryBudget - memoryBudget / HELD_SHARE) / shardCount,
+            settings.flushLogBytes(),
+            flusher,
+            fetches);
     for (int shard = 0; shard < shardCount; shard++) {
       RaftGroupId group = GroupIds.shard(clusterId, shard);
-      ShardStateMachine machine =
-          new ShardStateMachine(
-              shard,
-              dataDirectory.resolve("shards").resolve("%03d".formatted(shard)),
-              rocks,
-              (memoryBudget - memoryBudget / HELD_SHARE) / shardCount,
-              settings.flushLogBytes(),
-              flusher,
-              () -> raft().cutLog(group));
-      machines.put(group, machine);
-      shards.add(new ShardView(shard, group, machine));
+      shards.add(new ShardReplica(raft, shard, group, newMachine(shard, group)));
+      shardsByGroup.put(group, shards.getLast());
     }
-    raft =
-        new RaftNode(
-            settings,
-            me.getId(),
-            raftListen,
-            dataDirectory.resolve("raft"),
-            group -> {
-              StateMachine machine = machines.get(group);
-              if (machine == null) {
-                throw new IllegalArgumentException("no group of this cluster: " + group);
-              }
-              return machine;
-            });
+    this.repair =
+        new ShardRepair(
+            raft,
+            new LogFolders(dataDirectory.resolve("raft")),
+            shards,
+            fetches,
+            () -> catalog.state().map().getShardsCount() > 0,
+            this::peersOf,
+            shard -> newMachine(shard.shard(), shard.group()));
   }
 
-  private RaftNode raft() {
-    return raft;
+  private ShardStateMachine newMachine(int shard, RaftGroupId group) {
+    return new ShardStateMachine(
+        shard,
+        dataDirectory.resolve("shards").resolve("%03d".formatted(shard)),
+        resources,
+        () -> raft.cutLog(group),
+        damage -> hasPeers(shard, group));
+  }
+
+  /** Whether another server holds the shard, as its own log says or else the catalog. */
+  private boolean hasPeers(int shard, RaftGroupId group) {
+    try {
+      return raft.holds(group) ? raft.members(group).size() > 1 : !peersOf(shard).isEmpty();
+    } catch (IOException e) {
+      return false;
+    }
+  }
+
+  private StateMachine machineOf(RaftGroupId group) {
+    if (group.equals(catalogGroup)) {
+      return catalogMachine;
+    }
+    ShardReplica shard = shardsByGroup.get(group);
+    if (shard == null) {
+      throw new IllegalArgumentException("no group of this cluster: " + group);
+    }
+    return shard.stateMachine();
+  }
+
+  private @Nullable String addressOf(String serverId) {
+    return catalog.state().map().getServersList().stream()
+        .filter(server -> server.getId().equals(serverId))
+        .map(Server::getAddress)
+        .findFirst()
+        .orElse(null);
+  }
+
+  /** The other servers that hold a shard, as the catalog says; none before it is loaded. */
+  private List<String> peersOf(int shard) {
+    ClusterMap map = catalog.state().map();
+    return map.getShardsCount() <= shard
+        ? List.of()
+        : map.getShards(shard).getReplicasList().stream()
+            .filter(id -> !id.equals(me.getId()))
+            .toList();
   }
 
   /** Starts the replicas that are on disk. */
   public void start() throws IOException {
+    new LogFolders(dataDirectory.resolve("raft")).cutTornTails();
+    repair.inspect();
     raft.start();
+    repair.start();
+  }
+
+  /**
+   * Copies of a replica for other servers to fetch.
+   *
+   * @param shard its number, or {@link ReplicaCopy#CATALOG}
+   * @throws Refusal if this server holds no such replica
+   */
+  private ReplicaCopies copiesOf(int shard) {
+    if (shard == ReplicaCopy.CATALOG && raft.holds(catalogGroup)) {
+      return catalogMachine.copies();
+    }
+    if (shard < 0 || shard >= shards.size() || !raft.holds(shards.get(shard).group())) {
+      throw new Refusal(
+          Reason.UNAVAILABLE, "this server holds no replica of shard %d".formatted(shard));
+    }
+    return shards.get(shard).stateMachine().copies();
+  }
+
+  /** Makes, or finds, a copy of a replica that holds the log at least up to an index. */
+  public ReplicaCopy openCopy(int shard, long minIndex) throws IOException {
+    return copiesOf(shard).open(minIndex);
+  }
+
+  /** Opens a file of a copy. */
+  public CopyReader readCopy(int shard, String copy, String file, long offset) throws IOException {
+    return copiesOf(shard).read(copy, file, offset);
   }
 
   /**
@@ -122,11 +201,13 @@ public final class ClusterNode implements AutoCloseable {
    */
   public void found(int replication) throws IOException {
     raft.found(catalogGroup, me);
-    for (ShardView shard : shards) {
-      raft.found(shard.group, me);
+    for (ShardReplica shard : shards) {
+      if (shard.stateMachine().damage() == null) {
+        raft.found(shard.group(), me);
+      }
     }
     awaitLeading(catalogGroup);
-    if (catalogState.map().getClusterId().isEmpty()) {
+    if (catalog.state().map().getClusterId().isEmpty()) {
       CatalogCommand.Builder command = CatalogCommand.newBuilder();
       command
           .getFoundBuilder()
@@ -135,7 +216,7 @@ public final class ClusterNode implements AutoCloseable {
           .setReplication(replication)
           .setServer(me);
       catalog.append(command.build()).join();
-    } else if (!catalogState.map().getServersList().contains(me)) {
+    } else if (!catalog.state().map().getServersList().contains(me)) {
       catalog.append(CatalogCommand.newBuilder().setJoin(me).build()).join();
     }
   }
@@ -153,10 +234,34 @@ public final class ClusterNode implements AutoCloseable {
   /** Waits until this server leads the groups that have no other member. */
   public void awaitLoneGroups() throws IOException {
     List<String> alone = List.of(me.getId());
-    for (RaftGroupId group : machines.keySet()) {
+    for (RaftGroupId group : groups()) {
       if (raft.holds(group) && raft.members(group).equals(alone)) {
         awaitLeading(group);
       }
+    }
+  }
+
+  private List<RaftGroupId> groups() {
+    List<RaftGroupId> groups = new ArrayList<>(shardsByGroup.keySet());
+    groups.add(catalogGroup);
+    return groups;
+  }
+
+  /**
+   * Hands everything over that this server leads, so that nobody waits for an election when it
+   * stops.
+   */
+  public void handOver() {
+    try (ExecutorService all = Executors.newVirtualThreadPerTaskExecutor()) {
+      groups().forEach(group -> all.execute(() -> handOver(group)));
+    }
+  }
+
+  private void handOver(RaftGroupId group) {
+    try {
+      raft.handOver(group, HAND_OVER_MILLIS);
+    } catch (IOException e) {
+      log.info("group {} is left to an election: {}", group, e.getMessage());
     }
   }
 
@@ -185,9 +290,9 @@ public final class ClusterNode implements AutoCloseable {
   public Spread spread(List<Server> members) {
     Spread spread = new Spread(new ArrayList<>(), new LinkedHashMap<>());
     change("catalog", catalogGroup, members, spread);
-    for (ShardView shard : shards) {
-      if (change("shard " + shard.shard, shard.group, members, spread)) {
-        spread.changedShards.add(shard.shard);
+    for (ShardReplica shard : shards) {
+      if (change("shard " + shard.shard(), shard.group(), members, spread)) {
+        spread.changedShards.add(shard.shard());
       }
     }
     return spread;
@@ -218,14 +323,14 @@ public final class ClusterNode implements AutoCloseable {
 
   /** Hands the leadership of a shard that this server leads to another replica. */
   public void transfer(int shard, String serverId) throws IOException {
-    raft.transfer(shards.get(shard).group, serverId);
+    raft.transfer(shards.get(shard).group(), serverId, RaftNode.ADMIN_TIMEOUT_MS);
   }
 
   /** Brings every shard to disk, so that the next start has little to replay. */
   public void flush() {
-    for (ShardView shard : shards) {
-      if (raft.holds(shard.group)) {
-        shard.machine.flush();
+    for (ShardReplica shard : shards) {
+      if (raft.holds(shard.group())) {
+        shard.stateMachine().flush();
       }
     }
   }
@@ -245,6 +350,11 @@ public final class ClusterNode implements AutoCloseable {
     return shards.size();
   }
 
+  /** Id of the cluster. */
+  public String clusterId() {
+    return clusterId;
+  }
+
   /** This server. */
   public Server me() {
     return me;
@@ -253,14 +363,16 @@ public final class ClusterNode implements AutoCloseable {
   /** Bytes of the databases on disk. */
   public long storedBytes() {
     long bytes = 0;
-    for (ShardView shard : shards) {
-      bytes += shard.machine.storedBytes();
+    for (ShardReplica shard : shards) {
+      bytes += shard.stateMachine().storedBytes();
     }
     return bytes;
   }
 
   @Override
   public void close() throws IOException {
+    repair.close();
+    fetches.close();
     raft.close();
     flusher.shutdown();
     try {
@@ -270,136 +382,8 @@ public final class ClusterNode implements AutoCloseable {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
-    for (StateMachine machine : machines.values()) {
-      machine.close();
-    }
-  }
-
-  private final class ShardView implements ShardLog {
-    private final int shard;
-    private final RaftGroupId group;
-    private final ShardStateMachine machine;
-
-    ShardView(int shard, RaftGroupId group, ShardStateMachine machine) {
-      this.shard = shard;
-      this.group = group;
-      this.machine = machine;
-    }
-
-    @Override
-    public int shard() {
-      return shard;
-    }
-
-    @Override
-    public CompletableFuture<Appended> append(byte[] entry) {
-      return raft.append(group, entry, this::leadership);
-    }
-
-    @Override
-    public CompletableFuture<Void> fence() {
-      return raft.fence(group, this::leadership);
-    }
-
-    @Override
-    public Leadership leadership() {
-      return raft.leadership(group);
-    }
-
-    @Override
-    public List<String> members() {
-      try {
-        return raft.holds(group) ? raft.members(group) : List.of();
-      } catch (IOException e) {
-        return List.of();
-      }
-    }
-
-    @Override
-    public ShardMachine machine() {
-      ShardMachine now = machine.machine();
-      if (now == null) {
-        throw new Refusal(
-            Reason.UNAVAILABLE, "this server's replica of shard %d is not ready".formatted(shard));
-      }
-      return now;
-    }
-  }
-
-  private final class CatalogView implements CatalogLog {
-    private record Waiter(BooleanSupplier condition, CompletableFuture<Void> done) {}
-
-    private final List<Waiter> waiters = new ArrayList<>();
-
-    @Override
-    public CompletableFuture<CatalogReply> append(CatalogCommand command) {
-      return raft.append(catalogGroup, command.toByteArray(), this::leadership)
-          .thenApply(
-              appended -> {
-                CatalogReply reply;
-                try {
-                  reply = CatalogReply.parseFrom(appended.reply());
-                } catch (InvalidProtocolBufferException e) {
-                  throw new IllegalStateException(e);
-                }
-                if (reply.hasRefused()) {
-                  CatalogReply.Refused refused = reply.getRefused();
-                  List<Object> details = new ArrayList<>();
-                  refused
-                      .getDetailsMap()
-                      .forEach(
-                          (key, value) -> {
-                            details.add(key);
-                            details.add(value);
-                          });
-                  throw new Refusal(
-                      Reason.valueOf(refused.getReason()), refused.getMessage(), details.toArray());
-                }
-                return reply;
-              });
-    }
-
-    @Override
-    public CompletableFuture<Void> fence() {
-      return raft.fence(catalogGroup, this::leadership);
-    }
-
-    @Override
-    public CompletableFuture<Void> until(BooleanSupplier condition) {
-      CompletableFuture<Void> done = new CompletableFuture<>();
-      synchronized (waiters) {
-        if (!condition.getAsBoolean()) {
-          waiters.add(new Waiter(condition, done));
-          return done.orTimeout(CATCH_UP_SECONDS, TimeUnit.SECONDS);
-        }
-      }
-      done.complete(null);
-      return done;
-    }
-
-    void changed() {
-      List<Waiter> ended = new ArrayList<>();
-      synchronized (waiters) {
-        waiters.removeIf(
-            waiter -> {
-              boolean over = waiter.done.isDone() || waiter.condition.getAsBoolean();
-              if (over) {
-                ended.add(waiter);
-              }
-              return over;
-            });
-      }
-      ended.forEach(waiter -> waiter.done.complete(null));
-    }
-
-    @Override
-    public Leadership leadership() {
-      return raft.leadership(catalogGroup);
-    }
-
-    @Override
-    public CatalogState state() {
-      return catalogState;
+    for (ShardReplica shard : shards) {
+      shard.stateMachine().close();
     }
   }
 }

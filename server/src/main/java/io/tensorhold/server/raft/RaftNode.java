@@ -7,12 +7,17 @@ import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import org.apache.ratis.client.RaftClient;
+import org.apache.ratis.conf.Parameters;
 import org.apache.ratis.conf.RaftProperties;
+import org.apache.ratis.grpc.GrpcConfigKeys;
+import org.apache.ratis.proto.RaftProtos.CommitInfoProto;
 import org.apache.ratis.protocol.ClientId;
 import org.apache.ratis.protocol.GroupManagementRequest;
 import org.apache.ratis.protocol.Message;
@@ -44,10 +49,11 @@ import org.slf4j.LoggerFactory;
  */
 final class RaftNode implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(RaftNode.class);
-  private static final long ADMIN_TIMEOUT_MS = 30_000;
+  static final long ADMIN_TIMEOUT_MS = 30_000;
 
-  private final RaftServer server;
+  private volatile @Nullable RaftServer server;
   private final RaftProperties properties;
+  private final StateMachine.Registry machines;
   private final RaftPeerId self;
   private final ClientId client = ClientId.randomId();
   private final AtomicLong calls = new AtomicLong();
@@ -57,21 +63,34 @@ final class RaftNode implements AutoCloseable {
       String serverId,
       InetSocketAddress listen,
       Path directory,
-      StateMachine.Registry machines)
-      throws IOException {
+      StateMachine.Registry machines) {
     self = RaftPeerId.valueOf(serverId);
-    properties = settings.properties(directory, listen);
-    server =
+    this.properties = settings.properties(directory, listen);
+    this.machines = machines;
+  }
+
+  /** Starts the groups that are on disk: their machines are asked for now. */
+  void start() throws IOException {
+    Parameters parameters = new Parameters();
+    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self));
+    RaftServer starting =
         RaftServer.newBuilder()
             .setServerId(self)
             .setProperties(properties)
+            .setParameters(parameters)
             .setStateMachineRegistry(machines)
             .setOption(RaftStorage.StartupOption.RECOVER)
             .build();
+    server = starting;
+    starting.start();
   }
 
-  void start() throws IOException {
-    server.start();
+  private RaftServer server() {
+    RaftServer started = server;
+    if (started == null) {
+      throw new Refusal(Reason.UNAVAILABLE, "this server is starting");
+    }
+    return started;
   }
 
   static RaftPeer peer(Server server) {
@@ -79,9 +98,12 @@ final class RaftNode implements AutoCloseable {
   }
 
   boolean holds(RaftGroupId group) {
-    for (RaftGroupId held : server.getGroupIds()) {
-      if (held.equals(group)) {
-        return true;
+    RaftServer started = server;
+    if (started != null) {
+      for (RaftGroupId held : started.getGroupIds()) {
+        if (held.equals(group)) {
+          return true;
+        }
       }
     }
     return false;
@@ -91,9 +113,10 @@ final class RaftNode implements AutoCloseable {
   void found(RaftGroupId group, Server me) throws IOException {
     if (!holds(group)) {
       check(
-          server.groupManagement(
-              GroupManagementRequest.newAdd(
-                  client, self, calls.incrementAndGet(), RaftGroup.valueOf(group, peer(me)))));
+          server()
+              .groupManagement(
+                  GroupManagementRequest.newAdd(
+                      client, self, calls.incrementAndGet(), RaftGroup.valueOf(group, peer(me)))));
     }
   }
 
@@ -119,38 +142,99 @@ final class RaftNode implements AutoCloseable {
   void reconfigure(RaftGroupId group, List<Server> members) throws IOException {
     List<RaftPeer> peers = members.stream().map(RaftNode::peer).toList();
     check(
-        server.setConfiguration(
-            new SetConfigurationRequest(
-                client, self, group, calls.incrementAndGet(), peers, List.of())));
+        server()
+            .setConfiguration(
+                new SetConfigurationRequest(
+                    client, self, group, calls.incrementAndGet(), peers, List.of())));
   }
 
   /** Who votes: the former members as long as a change to new ones is under way. */
   List<String> members(RaftGroupId group) throws IOException {
-    RaftConfiguration configuration = server.getDivision(group).getRaftConf();
+    RaftConfiguration configuration = server().getDivision(group).getRaftConf();
     Collection<RaftPeer> former = configuration.getPreviousPeers();
     Collection<RaftPeer> voters = former.isEmpty() ? configuration.getCurrentPeers() : former;
     return voters.stream().map(peer -> peer.getId().toString()).sorted().toList();
   }
 
-  void transfer(RaftGroupId group, String target) throws IOException {
+  /** {@link #members}, or nobody if this server is not in the group. */
+  List<String> membersIfHeld(RaftGroupId group) {
+    try {
+      return holds(group) ? members(group) : List.of();
+    } catch (IOException e) {
+      return List.of();
+    }
+  }
+
+  void transfer(RaftGroupId group, String target, long timeoutMillis) throws IOException {
     check(
-        server.transferLeadership(
-            new TransferLeadershipRequest(
-                client,
-                self,
-                group,
-                calls.incrementAndGet(),
-                RaftPeerId.valueOf(target),
-                ADMIN_TIMEOUT_MS)));
+        server()
+            .transferLeadership(
+                new TransferLeadershipRequest(
+                    client,
+                    self,
+                    group,
+                    calls.incrementAndGet(),
+                    RaftPeerId.valueOf(target),
+                    timeoutMillis)));
+  }
+
+  /**
+   * Hands a group over that this server leads to the member that is furthest; does nothing if it
+   * does not lead, or is alone.
+   */
+  void handOver(RaftGroupId group, long timeoutMillis) throws IOException {
+    if (!leadership(group).leads()) {
+      return;
+    }
+    List<String> others =
+        server().getDivision(group).getCommitInfos().stream()
+            .filter(info -> !RaftPeerId.valueOf(info.getServer().getId()).equals(self))
+            .sorted(Comparator.comparingLong(CommitInfoProto::getCommitIndex).reversed())
+            .map(info -> RaftPeerId.valueOf(info.getServer().getId()).toString())
+            .toList();
+    List<String> voters = members(group);
+    IOException failure = null;
+    for (String other : others) {
+      if (voters.contains(other)) {
+        try {
+          transfer(group, other, timeoutMillis);
+          return;
+        } catch (IOException e) {
+          failure = e;
+        }
+      }
+    }
+    if (failure != null) {
+      throw failure;
+    }
+  }
+
+  /** Stops this server's part in a group; its files stay, and it still is a member. */
+  void suspend(RaftGroupId group) throws IOException {
+    check(
+        server()
+            .groupManagement(
+                GroupManagementRequest.newRemove(
+                    client, self, calls.incrementAndGet(), group, false, false)));
+  }
+
+  /** Takes up the part in a group that the files on disk describe. */
+  void resume(RaftGroupId group) throws IOException {
+    check(
+        server()
+            .groupManagement(
+                GroupManagementRequest.newAdd(
+                    client, self, calls.incrementAndGet(), RaftGroup.valueOf(group), false)));
   }
 
   /** Lets the log be cut before the index that the group's state machine has on disk. */
   void cutLog(RaftGroupId group) {
     try {
       var _ =
-          server.snapshotManagementAsync(
-              SnapshotManagementRequest.newCreate(
-                  client, self, group, calls.incrementAndGet(), ADMIN_TIMEOUT_MS, 1));
+          server()
+              .snapshotManagementAsync(
+                  SnapshotManagementRequest.newCreate(
+                      client, self, group, calls.incrementAndGet(), ADMIN_TIMEOUT_MS, 1));
     } catch (RuntimeException e) {
       log.warn("the log of {} can't be cut now", group, e);
     }
@@ -185,7 +269,9 @@ final class RaftNode implements AutoCloseable {
             .setType(type)
             .build();
     try {
-      return server.submitClientRequestAsync(request);
+      return server()
+          .submitClientRequestAsync(request)
+          .exceptionallyCompose(e -> CompletableFuture.failedFuture(unavailable(e)));
     } catch (IOException e) {
       return CompletableFuture.failedFuture(unavailable(e));
     }
@@ -210,8 +296,9 @@ final class RaftNode implements AutoCloseable {
         leadership.leader() == null ? "" : leadership.leader());
   }
 
-  private static Refusal unavailable(Exception e) {
-    return new Refusal(Reason.UNAVAILABLE, "the log can't take it now: " + e.getMessage());
+  private static Refusal unavailable(Throwable e) {
+    Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
+    return new Refusal(Reason.UNAVAILABLE, "the log can't take it now: " + cause.getMessage());
   }
 
   Leadership leadership(RaftGroupId group) {
@@ -220,7 +307,7 @@ final class RaftNode implements AutoCloseable {
       if (!holds(group)) {
         return Leadership.NONE;
       }
-      info = server.getDivision(group).getInfo();
+      info = server().getDivision(group).getInfo();
     } catch (IOException e) {
       return Leadership.NONE;
     }
@@ -247,6 +334,9 @@ final class RaftNode implements AutoCloseable {
 
   @Override
   public void close() throws IOException {
-    server.close();
+    RaftServer started = server;
+    if (started != null) {
+      started.close();
+    }
   }
 }

@@ -3,17 +3,12 @@ package io.tensorhold.server.raft;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.SharedRocks;
+import io.tensorhold.server.store.StoreException;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.List;
-import java.util.stream.Stream;
-import org.apache.ratis.io.MD5Hash;
-import org.apache.ratis.server.storage.FileInfo;
-import org.apache.ratis.util.MD5FileUtil;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The files of one shard in a data directory; every name is made here.
@@ -22,12 +17,14 @@ import org.apache.ratis.util.MD5FileUtil;
  * db/          the database
  * db.old/      the former database, while another one takes its place
  * staging/     flushes that are not ingested yet
- * transfer/    at-INDEX/: a copy of the database that is being sent to a replica, or was received
- *              from a leader
- * receiving/   a copy that is arriving
+ * transfer/    at-INDEX/: copies of the database that other servers fetch
+ * receiving/   SERVER/: a copy that arrives from there
+ * received/    a copy that is whole, and waits to take the database's place
  * </pre>
  */
 final class ShardFiles {
+  private static final Logger log = LoggerFactory.getLogger(ShardFiles.class);
+
   private final Path directory;
 
   ShardFiles(Path directory) {
@@ -50,90 +47,74 @@ final class ShardFiles {
     return directory.resolve("receiving");
   }
 
+  Path received() {
+    return directory.resolve("received");
+  }
+
   private Path former() {
     return directory.resolve("db.old");
   }
 
   /**
-   * Puts a received copy in the place of the database, if it is newer, and tidies up after an
-   * earlier process that was killed while it did so.
+   * Puts a received copy in the place of the database, if it is newer, and finishes what an earlier
+   * process was killed at: whichever rename was its last, one of the two is whole and is taken.
    */
   void adoptReceived(SharedRocks rocks) throws IOException {
+    Files.createDirectories(directory);
     if (Files.exists(former())) {
       if (Files.exists(database())) {
-        delete(former());
+        FileTrees.delete(former());
       } else {
         Files.move(former(), database());
       }
     }
-    if (Files.isDirectory(transfer())) {
-      long here = indexOf(database(), rocks);
-      try (Stream<Path> copies = Files.list(transfer())) {
-        for (Path copy : copies.filter(Files::isDirectory).toList()) {
-          removeDigests(copy);
-          if (indexOf(copy, rocks) > here) {
-            if (Files.exists(database())) {
-              Files.move(database(), former());
-            }
-            Files.move(copy, database());
-            delete(former());
-          }
-        }
-      }
-      delete(transfer());
+    if (!Files.exists(received())) {
+      return;
     }
-    delete(receiving());
-    Files.createDirectories(directory);
+    long there;
+    try {
+      there = indexOf(received(), rocks);
+    } catch (StoreException e) {
+      log.error("the received copy {} can't be opened; it is fetched again", received(), e);
+      FileTrees.delete(received());
+      return;
+    }
+    if (there > here(rocks)) {
+      if (Files.exists(database())) {
+        Files.move(database(), former());
+      }
+      Files.move(received(), database());
+      FileTrees.force(directory);
+      FileTrees.delete(former());
+    } else {
+      FileTrees.delete(received());
+    }
   }
 
+  /** Removes a damaged database, for which a received copy is there. */
+  void discardDatabase() throws IOException {
+    if (!Files.exists(received())) {
+      throw new IOException("no copy has been received to " + received());
+    }
+    FileTrees.delete(database());
+  }
+
+  private long here(SharedRocks rocks) {
+    try {
+      return indexOf(database(), rocks);
+    } catch (StoreException e) {
+      log.error("the database {} can't be opened; the received copy takes its place", directory, e);
+      return -1;
+    }
+  }
+
+  /** Index that a database holds; −1 without one. */
   private long indexOf(Path database, SharedRocks rocks) {
     if (!Files.exists(database.resolve("CURRENT"))) {
       return -1;
     }
     try (ShardStore store = new ShardStore(database, staging(), rocks)) {
       return ShardMachine.flushedIndexOf(store);
-    }
-  }
-
-  private static void removeDigests(Path copy) throws IOException {
-    try (Stream<Path> files = Files.list(copy)) {
-      for (Path file : files.toList()) {
-        if (file.toString().endsWith(MD5FileUtil.MD5_SUFFIX)) {
-          Files.delete(file);
-        }
-      }
-    }
-  }
-
-  /** Copies the database, by hard links, for a replica to fetch; older copies go. */
-  List<FileInfo> export(long index, ShardStore store) {
-    Path copy = transfer().resolve("at-" + index);
-    try {
-      if (!Files.exists(copy)) {
-        delete(transfer());
-        Files.createDirectories(transfer());
-        store.checkpoint(copy);
-      }
-      List<FileInfo> files = new ArrayList<>();
-      try (Stream<Path> listed = Files.list(copy)) {
-        for (Path file : listed.sorted().toList()) {
-          MD5Hash digest = MD5FileUtil.computeMd5ForFile(file.toFile());
-          files.add(new FileInfo(file.toAbsolutePath(), digest));
-        }
-      }
-      return files;
-    } catch (IOException e) {
-      throw new UncheckedIOException("can't copy the database to " + copy, e);
-    }
-  }
-
-  private static void delete(Path tree) throws IOException {
-    if (Files.exists(tree)) {
-      try (Stream<Path> all = Files.walk(tree)) {
-        for (Path path : all.sorted(Comparator.reverseOrder()).toList()) {
-          Files.delete(path);
-        }
-      }
     }
   }
 }

@@ -1,17 +1,22 @@
 package io.tensorhold.server.raft;
 
 import io.tensorhold.numerics.Kernels;
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.Flush;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.SharedRocks;
+import io.tensorhold.server.store.StoreException;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Predicate;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
+import org.apache.ratis.proto.RaftProtos.RoleInfoProto;
 import org.apache.ratis.protocol.Message;
 import org.apache.ratis.protocol.RaftGroupId;
 import org.apache.ratis.protocol.RaftGroupMemberId;
@@ -38,35 +43,43 @@ import org.slf4j.LoggerFactory;
 final class ShardStateMachine extends BaseStateMachine {
   private static final Logger log = LoggerFactory.getLogger(ShardStateMachine.class);
 
-  private final int shard;
-  private final SharedRocks rocks;
-  private final long memoryBudget;
-  private final long flushLogBytes;
-  private final Executor flusher;
-  private final Runnable cutLog;
-  private final ReentrantLock flushLock = new ReentrantLock();
-  private final ShardFiles files;
-  private final SnapshotStorage snapshots = new SnapshotStorage();
-  private volatile @Nullable ShardMachine machine;
-  private @Nullable ShardStore store;
-  private final AtomicLong bytesSinceFlush = new AtomicLong();
-  private volatile boolean flushQueued;
-
-  ShardStateMachine(
-      int shard,
-      Path directory,
+  /** What all shards of a server share, and each one's part of it. */
+  record Resources(
       SharedRocks rocks,
       long memoryBudget,
       long flushLogBytes,
       Executor flusher,
-      Runnable cutLog) {
+      ReplicaFetches fetches) {}
+
+  private final int shard;
+  private final Resources resources;
+  private final Runnable cutLog;
+  private final Predicate<String> onDamage;
+  private final ReentrantLock flushLock = new ReentrantLock();
+  private final ShardFiles files;
+  private final ReplicaCopies copies;
+  private final StateMachineStorage snapshots = new EmptyStorage(this::getLatestSnapshot);
+  private volatile @Nullable ShardMachine machine;
+  private volatile @Nullable String damage;
+  private @Nullable ShardStore store;
+  private final AtomicLong bytesSinceFlush = new AtomicLong();
+  private volatile boolean flushQueued;
+
+  /**
+   * The replica that a directory holds, not opened yet.
+   *
+   * @param cutLog lets the log go up to what {@link #takeSnapshot} says
+   * @param onDamage is told, once, what is wrong with the database; answers whether another server
+   *     will mend it
+   */
+  ShardStateMachine(
+      int shard, Path directory, Resources resources, Runnable cutLog, Predicate<String> onDamage) {
     this.shard = shard;
     this.files = new ShardFiles(directory);
-    this.rocks = rocks;
-    this.memoryBudget = memoryBudget;
-    this.flushLogBytes = flushLogBytes;
-    this.flusher = flusher;
+    this.resources = resources;
     this.cutLog = cutLog;
+    this.onDamage = onDamage;
+    this.copies = new ReplicaCopies(files.transfer(), this::copyTo, System::nanoTime);
   }
 
   @Override
@@ -77,15 +90,86 @@ final class ShardStateMachine extends BaseStateMachine {
   }
 
   private void open() throws IOException {
-    files.adoptReceived(rocks);
-    ShardStore opened = new ShardStore(files.database(), files.staging(), rocks);
-    ShardMachine loaded = new ShardMachine(shard, opened, memoryBudget, Kernels.best());
-    store = opened;
-    machine = loaded;
+    if (store == null) {
+      files.adoptReceived(resources.rocks());
+      openStore();
+    }
+    ShardMachine loaded = open(machine);
     setLastAppliedTermIndex(
         loaded.appliedIndex() < 0
             ? TermIndex.INITIAL_VALUE
             : TermIndex.valueOf(loaded.appliedTerm(), loaded.appliedIndex()));
+  }
+
+  /** Opens the database; a damaged one is reported, and left closed. */
+  private void openStore() {
+    ShardStore opened = null;
+    try {
+      opened = new ShardStore(files.database(), files.staging(), resources.rocks(), this::damaged);
+      machine = new ShardMachine(shard, opened, resources.memoryBudget(), Kernels.best());
+      store = opened;
+    } finally {
+      if (store == null && opened != null) {
+        opened.close();
+      }
+    }
+  }
+
+  /**
+   * Opens the database ahead of its log, to see whether it can be.
+   *
+   * @param logStart first index that the log has; −1 if there is no log
+   * @throws io.tensorhold.server.store.StoreException if it is damaged
+   */
+  void inspect(long logStart) throws IOException {
+    copies.clear();
+    files.adoptReceived(resources.rocks());
+    openStore();
+    long index = open(machine).appliedIndex();
+    if (logStart > index + 1) {
+      String fault =
+          "the database in %s ends at index %d, the log begins at %d"
+              .formatted(files.database(), index, logStart);
+      closeStore();
+      declareDamaged(fault);
+      throw new StoreException(fault);
+    }
+  }
+
+  /** The store has met damage: if another replica mends it, this one serves no more. */
+  private boolean damaged(String what) {
+    boolean mended = onDamage.test(what);
+    if (mended) {
+      declareDamaged(what);
+    } else {
+      log.error("shard {} is damaged, and no other replica can mend it: {}", shard, what);
+    }
+    return mended;
+  }
+
+  /** Serves no more, because of what the text says. */
+  void declareDamaged(String what) {
+    if (damage == null) {
+      damage = what;
+      log.error("the replica of shard {} is damaged and serves no more: {}", shard, what);
+    }
+  }
+
+  /** What is wrong with the database; null as long as nothing is known. */
+  @Nullable String damage() {
+    return damage;
+  }
+
+  /** Where a copy of the replica goes that another server holds. */
+  ReplicaFetches.Target target() {
+    return new ReplicaFetches.Target(shard, files.receiving(), files.received(), files.database());
+  }
+
+  /** Puts a received copy in the place of the damaged database; the replica is closed. */
+  void replaceDatabase() throws IOException {
+    closeStore();
+    files.discardDatabase();
+    files.adoptReceived(resources.rocks());
   }
 
   private void closeStore() {
@@ -122,10 +206,10 @@ final class ShardStateMachine extends BaseStateMachine {
     updateLastAppliedTermIndex(entry.getTerm(), entry.getIndex());
     bytesSinceFlush.addAndGet(data.size());
     if (!flushQueued
-        && (bytesSinceFlush.get() > flushLogBytes
+        && (bytesSinceFlush.get() > resources.flushLogBytes()
             || target.pressure() != ShardMachine.Pressure.NONE)) {
       flushQueued = true;
-      flusher.execute(this::flushInBackground);
+      resources.flusher().execute(this::flushInBackground);
     }
     return CompletableFuture.completedFuture(
         Message.valueOf(UnsafeByteOperations.unsafeWrap(outcomes)));
@@ -206,7 +290,7 @@ final class ShardStateMachine extends BaseStateMachine {
   @Override
   public long takeSnapshot() {
     ShardMachine target = machine;
-    return target == null ? -1 : target.flushedIndex();
+    return target == null ? -1 : Math.min(target.flushedIndex(), copies.heldIndex());
   }
 
   @Override
@@ -216,26 +300,44 @@ final class ShardStateMachine extends BaseStateMachine {
       return null;
     }
     long index = target.flushedIndex();
-    return index < 0
-        ? null
-        : new DatabaseSnapshot(TermIndex.valueOf(target.flushedTerm(), index), this::export);
+    return index < 0 ? null : new DatabaseSnapshot(TermIndex.valueOf(target.flushedTerm(), index));
   }
 
-  /** Copies the database, if it still is at this index, to where Raft sends files from. */
-  private java.util.List<org.apache.ratis.server.storage.FileInfo> export(TermIndex at) {
+  /** The copies that other servers fetch. */
+  ReplicaCopies copies() {
+    return copies;
+  }
+
+  /** Copies the state as it is now: everything is flushed, then linked. */
+  private TermIndex copyTo(Path folder) {
     flushLock.lock();
     try {
+      flush();
       ShardMachine target = open(machine);
       ShardStore source = store;
-      if (target.flushedIndex() != at.getIndex() || source == null) {
-        throw new IllegalStateException(
-            "the database is past index %d, at %d: a newer snapshot follows"
-                .formatted(at.getIndex(), target.flushedIndex()));
+      if (source == null || damage != null) {
+        throw new Refusal(
+            Reason.UNAVAILABLE, "this server's replica of shard %d is not ready".formatted(shard));
       }
-      return files.export(at.getIndex(), source);
+      source.checkpoint(folder);
+      return TermIndex.valueOf(target.flushedTerm(), target.flushedIndex());
     } finally {
       flushLock.unlock();
     }
+  }
+
+  /**
+   * The leader has no log any more that would bring this replica up to date. While the copy is
+   * fetched the replica stays as it is; {@link #reinitialize} puts the copy in its place.
+   */
+  @Override
+  public CompletableFuture<TermIndex> notifyInstallSnapshotFromLeader(
+      RoleInfoProto role, TermIndex firstInLog) {
+    if (firstInLog.getIndex() <= 0) {
+      return CompletableFuture.completedFuture(null);
+    }
+    RaftPeerId leader = RaftPeerId.valueOf(role.getFollowerInfo().getLeaderInfo().getId().getId());
+    return resources.fetches().start(target(), leader.toString(), firstInLog.getIndex() - 1);
   }
 
   @Override
@@ -277,23 +379,5 @@ final class ShardStateMachine extends BaseStateMachine {
   @Override
   public void close() {
     closeStore();
-  }
-
-  /** Where Raft puts the files it receives. */
-  private final class SnapshotStorage extends EmptyStorage {
-    @Override
-    public @Nullable SnapshotInfo getLatestSnapshot() {
-      return ShardStateMachine.this.getLatestSnapshot();
-    }
-
-    @Override
-    public java.io.File getSnapshotDir() {
-      return files.transfer().toFile();
-    }
-
-    @Override
-    public java.io.File getTmpDir() {
-      return files.receiving().toFile();
-    }
   }
 }

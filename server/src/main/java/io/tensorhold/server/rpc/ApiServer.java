@@ -57,6 +57,7 @@ public final class ApiServer implements AutoCloseable {
             .addService(
                 new TrainingService(node.catalog(), trainer, node.shardCount(), errors, executor))
             .addService(new ClusterService(node, map, report, errors))
+            .addService(new ReplicationService(node, errors))
             .addService(health.getHealthService())
             .addService(ProtoReflectionServiceV1.newInstance())
             .build();
@@ -78,7 +79,7 @@ public final class ApiServer implements AutoCloseable {
     return map.build();
   }
 
-  private static @Nullable String address(ClusterMap map, String id) {
+  static @Nullable String address(ClusterMap map, String id) {
     return map.getServersList().stream()
         .filter(server -> server.getId().equals(id))
         .map(io.tensorhold.proto.v1.Server::getAddress)

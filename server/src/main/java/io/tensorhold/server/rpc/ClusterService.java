@@ -9,6 +9,7 @@ import io.tensorhold.proto.v1.JoinRequest;
 import io.tensorhold.proto.v1.JoinResponse;
 import io.tensorhold.proto.v1.MeasureModelRequest;
 import io.tensorhold.proto.v1.MeasureModelResponse;
+import io.tensorhold.proto.v1.RemoveServerRequest;
 import io.tensorhold.proto.v1.ServerStatus;
 import io.tensorhold.server.admin.ServerReport;
 import io.tensorhold.server.base.Reason;
@@ -51,21 +52,38 @@ final class ClusterService extends ClusterGrpc.ClusterImplBase {
             "expected",
             now.getClusterId());
       }
-      var _ =
-          node.catalog()
-              .append(CatalogCommand.newBuilder().setJoin(request.getServer()).build())
-              .whenComplete(
-                  (done, failure) -> {
-                    if (failure != null) {
-                      reply.onError(errors.exception(failure));
-                    } else {
-                      reply.onNext(JoinResponse.newBuilder().setMap(map.get()).build());
-                      reply.onCompleted();
-                    }
-                  });
+      CatalogCommand.Builder command = CatalogCommand.newBuilder();
+      if (request.getReplaces().isEmpty()) {
+        command.setJoin(request.getServer());
+      } else {
+        command.getReplaceBuilder().setFormer(request.getReplaces()).setServer(request.getServer());
+      }
+      append(command.build(), reply, () -> JoinResponse.newBuilder().setMap(map.get()).build());
     } catch (RuntimeException e) {
       reply.onError(errors.exception(e));
     }
+  }
+
+  @Override
+  public void removeServer(RemoveServerRequest request, StreamObserver<ClusterMap> reply) {
+    CatalogCommand.Builder command = CatalogCommand.newBuilder();
+    command.getRemoveBuilder().setServerId(request.getServerId());
+    append(command.build(), reply, map);
+  }
+
+  private <T> void append(CatalogCommand command, StreamObserver<T> reply, Supplier<T> answer) {
+    var _ =
+        node.catalog()
+            .append(command)
+            .whenComplete(
+                (done, failure) -> {
+                  if (failure != null) {
+                    reply.onError(errors.exception(failure));
+                  } else {
+                    reply.onNext(answer.get());
+                    reply.onCompleted();
+                  }
+                });
   }
 
   @Override

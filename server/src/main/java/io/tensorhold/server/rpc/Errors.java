@@ -57,8 +57,14 @@ final class Errors {
     if (cause instanceof Refusal refusal) {
       return status(refusal);
     }
-    if (cause instanceof StoreException) {
+    if (cause instanceof StoreException failure) {
       log.error("the store failed", cause);
+      if (failure.beingMended()) {
+        return status(
+            new Refusal(
+                Reason.UNAVAILABLE,
+                "this replica is damaged and is being mended from another: " + cause.getMessage()));
+      }
       return status(
           new Refusal(Reason.CHECKSUM, "stored data can't be read: " + cause.getMessage()));
     }
@@ -92,7 +98,11 @@ final class Errors {
 
   private @Nullable String leader(Map<String, String> details) {
     String id = details.get("leader-id");
-    return id == null || id.isEmpty() ? null : addressOf.apply(id);
+    try {
+      return id == null || id.isEmpty() ? null : addressOf.apply(id);
+    } catch (Refusal nobodyKnows) {
+      return null;
+    }
   }
 
   private static Code code(Reason reason) {

@@ -58,7 +58,18 @@ public final class FarCluster {
    * @throws Refusal if the cluster does not want it, or can't be reached now
    */
   public static ClusterMap join(List<String> addresses, Server me, String clusterId) {
-    JoinRequest request = JoinRequest.newBuilder().setServer(me).setClusterId(clusterId).build();
+    return replace(addresses, me, clusterId, "");
+  }
+
+  /**
+   * As {@link #join}, in the place of a server whose logs are lost.
+   *
+   * @param former its id; empty: of none
+   */
+  public static ClusterMap replace(
+      List<String> addresses, Server me, String clusterId, String former) {
+    JoinRequest request =
+        JoinRequest.newBuilder().setServer(me).setClusterId(clusterId).setReplaces(former).build();
     return ask(addresses, stub -> stub.join(request).getMap());
   }
 

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.Iterator;
 import java.util.List;
 import java.util.function.BiConsumer;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.rocksdb.Checkpoint;
@@ -22,6 +23,7 @@ import org.rocksdb.RocksDBException;
 import org.rocksdb.RocksIterator;
 import org.rocksdb.Slice;
 import org.rocksdb.SstFileWriter;
+import org.rocksdb.Status;
 
 /**
  * The durable state of one shard: its blocks, its parameters, and one record with everything else
@@ -37,6 +39,7 @@ public final class ShardStore implements AutoCloseable {
   private final Path staging;
   private final Options options;
   private final RocksDB database;
+  private final Predicate<String> onDamage;
   private long flushes;
 
   /** A block of a flush; {@code memory} null: the block is deleted. */
@@ -47,10 +50,14 @@ public final class ShardStore implements AutoCloseable {
    *
    * @param staging a directory on the same file system for files that are about to be ingested;
    *     what an earlier process left there is removed
+   * @param onDamage is told what is wrong whenever the files turn out to be damaged; answers
+   *     whether another replica will mend it
    * @throws StoreException if RocksDB can't open it
    */
-  public ShardStore(Path directory, Path staging, SharedRocks shared) {
+  @SuppressWarnings("this-escape")
+  public ShardStore(Path directory, Path staging, SharedRocks shared, Predicate<String> onDamage) {
     this.directory = directory;
+    this.onDamage = onDamage;
     this.staging = staging;
     this.options = shared.options();
     try {
@@ -64,8 +71,29 @@ public final class ShardStore implements AutoCloseable {
       database = RocksDB.open(options, directory.toString());
     } catch (RocksDBException | IOException e) {
       options.close();
-      throw new StoreException("can't open the database in " + directory + ": " + text(e), e);
+      throw failure("can't open the database in " + directory, e);
     }
+  }
+
+  /** A store whose damage nobody mends. */
+  public ShardStore(Path directory, Path staging, SharedRocks shared) {
+    this(directory, staging, shared, damage -> false);
+  }
+
+  /** The failure of what the text says; damage of the files is reported. */
+  private StoreException failure(String what, Exception e) {
+    String text = what + ": " + e.getMessage();
+    boolean damage = damage(e);
+    return new StoreException(text, e, damage, damage && onDamage.test(text));
+  }
+
+  private static boolean damage(Exception e) {
+    if (!(e instanceof RocksDBException rocks) || rocks.getStatus() == null) {
+      return false;
+    }
+    Status.Code code = rocks.getStatus().getCode();
+    boolean missing = String.valueOf(e.getMessage()).contains("No such file");
+    return code == Status.Code.Corruption || (code == Status.Code.IOError && missing);
   }
 
   /**
@@ -87,12 +115,13 @@ public final class ShardStore implements AutoCloseable {
               ? BlockLayout.fault(memory)
               : "a block of %d bytes has %d in the database".formatted(expectedBytes, found);
       if (fault != null) {
-        throw new StoreException("block %s in %s: %s".formatted(key, directory, fault));
+        String text = "block %s in %s: %s".formatted(key, directory, fault);
+        throw new StoreException(text, null, true, onDamage.test(text));
       }
       good = true;
       return memory;
     } catch (RocksDBException e) {
-      throw new StoreException("can't read block %s: %s".formatted(key, text(e)), e);
+      throw failure("can't read block %s in %s".formatted(key, directory), e);
     } finally {
       if (!good) {
         OffHeap.free(memory);
@@ -105,7 +134,7 @@ public final class ShardStore implements AutoCloseable {
     try {
       return database.get(StoreKeys.STATE);
     } catch (RocksDBException e) {
-      throw new StoreException("can't read the shard's state: " + text(e), e);
+      throw failure("can't read the shard's state in " + directory, e);
     }
   }
 
@@ -119,7 +148,7 @@ public final class ShardStore implements AutoCloseable {
       }
       at.status();
     } catch (RocksDBException e) {
-      throw new StoreException("can't read the shard's parameters: " + text(e), e);
+      throw failure("can't read the shard's parameters in " + directory, e);
     }
   }
 
@@ -135,7 +164,7 @@ public final class ShardStore implements AutoCloseable {
       }
       at.status();
     } catch (RocksDBException e) {
-      throw new StoreException("can't list the blocks of a parameter: " + text(e), e);
+      throw failure("can't list the blocks of a parameter in " + directory, e);
     }
   }
 
@@ -179,7 +208,7 @@ public final class ShardStore implements AutoCloseable {
       writer.finish();
       database.ingestExternalFile(List.of(file.toString()), ingest);
     } catch (RocksDBException e) {
-      throw new StoreException("can't flush to " + directory + ": " + text(e), e);
+      throw failure("can't flush to " + directory, e);
     } finally {
       try {
         Files.deleteIfExists(file);
@@ -194,7 +223,7 @@ public final class ShardStore implements AutoCloseable {
     try (Checkpoint checkpoint = Checkpoint.create(database)) {
       checkpoint.createCheckpoint(target.toString());
     } catch (RocksDBException e) {
-      throw new StoreException("can't checkpoint " + directory + ": " + text(e), e);
+      throw failure("can't checkpoint " + directory, e);
     }
   }
 
@@ -203,7 +232,7 @@ public final class ShardStore implements AutoCloseable {
     try {
       return database.getLongProperty("rocksdb.live-sst-files-size");
     } catch (RocksDBException e) {
-      throw new StoreException("can't measure " + directory + ": " + text(e), e);
+      throw failure("can't measure " + directory, e);
     }
   }
 
@@ -215,9 +244,5 @@ public final class ShardStore implements AutoCloseable {
 
   private static ByteBuffer direct(byte[] bytes) {
     return ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();
-  }
-
-  private static String text(Exception e) {
-    return String.valueOf(e.getMessage());
   }
 }

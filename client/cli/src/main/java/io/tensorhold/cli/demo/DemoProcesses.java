@@ -113,6 +113,12 @@ public final class DemoProcesses implements AutoCloseable {
     servers.get(index).destroyForcibly().waitFor();
   }
 
+  /** SIGTERM, and waits for the end. */
+  public void stop(int index) throws InterruptedException {
+    servers.get(index).destroy();
+    servers.get(index).waitFor();
+  }
+
   /** Starts a killed server again, on its data. */
   public void restart(int index, String... flags) throws IOException {
     servers.set(index, startServer(index, flags));

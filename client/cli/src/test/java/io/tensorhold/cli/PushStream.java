@@ -1,0 +1,66 @@
+package io.tensorhold.cli;
+
+import io.tensorhold.client.Parameter;
+import io.tensorhold.client.Session;
+import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.proto.v1.Operation;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicLong;
+
+/** A stream of pushes of ones: the tensor counts how often each was applied. */
+final class PushStream implements AutoCloseable {
+  private final Session session;
+  private final Parameter counter;
+  private final MemorySegment ones;
+  private final Semaphore window = new Semaphore(16);
+  final AtomicLong acked = new AtomicLong();
+  final AtomicLong sent = new AtomicLong();
+  final AtomicLong lastAck = new AtomicLong(System.nanoTime());
+  final AtomicLong longestGap = new AtomicLong();
+  private final Thread thread;
+  private volatile boolean stop;
+
+  PushStream(TensorholdClient client, Parameter counter) {
+    this.session = client.openSession("crash test");
+    this.counter = counter;
+    float[] values = new float[(int) counter.elements()];
+    Arrays.fill(values, 1);
+    this.ones = MemorySegment.ofArray(values);
+    this.thread = Thread.ofPlatform().start(this::run);
+  }
+
+  private void run() {
+    while (!stop) {
+      window.acquireUninterruptibly();
+      sent.incrementAndGet();
+      var _ =
+          session
+              .push(counter, Operation.ADD, Codec.F32, ones)
+              .whenComplete(
+                  (done, failure) -> {
+                    long now = System.nanoTime();
+                    long gap = now - lastAck.getAndSet(now);
+                    longestGap.accumulateAndGet(gap, Math::max);
+                    if (failure == null) {
+                      acked.incrementAndGet();
+                    }
+                    window.release();
+                  });
+    }
+  }
+
+  @Override
+  public void close() {
+    stop = true;
+    try {
+      thread.join();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    session.flush();
+    session.close();
+  }
+}

@@ -1,0 +1,87 @@
+package io.tensorhold.server.raft;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import org.apache.ratis.protocol.RaftGroupId;
+
+/**
+ * Ratis's folders of logs, one for each group, named by the group's UUID.
+ *
+ * <p>The folder of a group whose database is damaged is held back under a name that Ratis does not
+ * take for a group's: the log and the votes in it are good, and are needed again once the database
+ * is mended. The name also tells the next process, if this one is killed before.
+ */
+record LogFolders(Path directory) {
+  private static final String HELD = ".damaged";
+  private static final Pattern SEGMENT = Pattern.compile("log_(?:inprogress_)?(\\d+).*");
+
+  private Path of(RaftGroupId group) {
+    return directory.resolve(group.getUuid().toString());
+  }
+
+  private Path heldOf(RaftGroupId group) {
+    return directory.resolve(group.getUuid() + HELD);
+  }
+
+  boolean exists(RaftGroupId group) {
+    return Files.isDirectory(of(group));
+  }
+
+  boolean held(RaftGroupId group) {
+    return Files.isDirectory(heldOf(group));
+  }
+
+  /** Hides a group's folder from Ratis; the group is not running. */
+  void hold(RaftGroupId group) throws IOException {
+    Files.move(of(group), heldOf(group));
+    FileTrees.force(directory);
+  }
+
+  /** Shows a held folder to Ratis again. */
+  void release(RaftGroupId group) throws IOException {
+    Files.move(heldOf(group), of(group));
+    FileTrees.force(directory);
+  }
+
+  /** Cuts what a kill left half-written at the ends of the logs. */
+  void cutTornTails() throws IOException {
+    if (!Files.isDirectory(directory)) {
+      return;
+    }
+    try (Stream<Path> groups = Files.list(directory)) {
+      for (Path group : groups.map(folder -> folder.resolve("current")).toList()) {
+        if (Files.isDirectory(group)) {
+          try (Stream<Path> files = Files.list(group)) {
+            for (Path file : files.filter(LogFolders::open).toList()) {
+              LogTail.cut(file);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  private static boolean open(Path file) {
+    return String.valueOf(file.getFileName()).startsWith("log_inprogress_");
+  }
+
+  /** First index in a group's log, held or not; 0 if there is no log. */
+  long firstIndex(RaftGroupId group) throws IOException {
+    Path segments = (held(group) ? heldOf(group) : of(group)).resolve("current");
+    if (!Files.isDirectory(segments)) {
+      return 0;
+    }
+    try (Stream<Path> files = Files.list(segments)) {
+      return files
+          .map(file -> SEGMENT.matcher(String.valueOf(file.getFileName())))
+          .filter(Matcher::matches)
+          .mapToLong(name -> Long.parseLong(name.group(1)))
+          .min()
+          .orElse(0);
+    }
+  }
+}

@@ -1,0 +1,79 @@
+package io.tensorhold.server.raft;
+
+import io.tensorhold.server.base.Reason;
+import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.ShardMachine;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import org.apache.ratis.protocol.RaftGroupId;
+
+/** A shard's log, and this server's replica of it, which a mended one may take the place of. */
+final class ShardReplica implements ShardLog {
+  private static final Leadership FAILED = new Leadership(false, null, 0, "failed");
+
+  private final RaftNode raft;
+  private final int shard;
+  private final RaftGroupId group;
+  private volatile ShardStateMachine stateMachine;
+
+  ShardReplica(RaftNode raft, int shard, RaftGroupId group, ShardStateMachine stateMachine) {
+    this.raft = raft;
+    this.shard = shard;
+    this.group = group;
+    this.stateMachine = stateMachine;
+  }
+
+  RaftGroupId group() {
+    return group;
+  }
+
+  ShardStateMachine stateMachine() {
+    return stateMachine;
+  }
+
+  void replace(ShardStateMachine mended) {
+    stateMachine = mended;
+  }
+
+  @Override
+  public int shard() {
+    return shard;
+  }
+
+  @Override
+  public CompletableFuture<Appended> append(byte[] entry) {
+    return raft.append(group, entry, this::leadership);
+  }
+
+  @Override
+  public CompletableFuture<Void> fence() {
+    return raft.fence(group, this::leadership);
+  }
+
+  @Override
+  public Leadership leadership() {
+    return stateMachine.damage() == null ? raft.leadership(group) : FAILED;
+  }
+
+  @Override
+  public List<String> members() {
+    return raft.membersIfHeld(group);
+  }
+
+  @Override
+  public ShardMachine machine() {
+    String damage = stateMachine.damage();
+    if (damage != null) {
+      throw new Refusal(
+          Reason.UNAVAILABLE,
+          "this server's replica of shard %d is damaged and is not served: %s"
+              .formatted(shard, damage));
+    }
+    ShardMachine now = stateMachine.machine();
+    if (now == null) {
+      throw new Refusal(
+          Reason.UNAVAILABLE, "this server's replica of shard %d is not ready".formatted(shard));
+    }
+    return now;
+  }
+}
