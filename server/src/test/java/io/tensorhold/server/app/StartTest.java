@@ -109,7 +109,7 @@ class StartTest {
     assertThatThrownBy(() -> ConfigSource.read(new String[] {"--replication=2"}, Map.of()))
         .hasMessageContaining("replication: value=2 allowed=1, 3 or 5");
     assertThatThrownBy(() -> start(folder, "--memory.budget=lots"))
-        .hasMessageContaining("size: value=\"lots\"");
+        .hasMessageContaining("memory.budget: value=\"lots\"");
     assertThatThrownBy(() -> start(folder, "--listen=0.0.0.0:7070"))
         .hasMessageContaining("advertise is missing");
   }
