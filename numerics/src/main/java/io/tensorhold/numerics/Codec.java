@@ -193,9 +193,9 @@ public enum Codec {
 
   /**
    * Encodes {@code n} f32 values, each rounded up or down by a hash of the seed and of its index
-   * counted from {@code f32Offset}; see {@link StochasticRounding}. NaN, infinities and values that
-   * the codec holds exactly become what {@link #encode} makes of them; nothing finite becomes
-   * infinite.
+   * counted from {@code f32Offset}; see {@link StochasticRounding}. NaN and infinities become what
+   * {@link #encode} makes of them, nothing finite becomes infinite, and what bf16 holds exactly is
+   * kept.
    *
    * @throws IndexOutOfBoundsException if either segment is too short; nothing is written then
    * @throws UnsupportedOperationException unless {@link #stochastic}
