@@ -42,7 +42,8 @@ final class PushPayload {
 
   /** Room for the payload: a block where it makes one, else memory of its own. */
   static PushPayload room(ModelView view, Operation operation, List<Part> parts, long bytes) {
-    if (parts.size() == 1 && makesBlock(view.record(parts.getFirst().parameter()), operation, parts.getFirst())) {
+    if (parts.size() == 1
+        && makesBlock(view.record(parts.getFirst().parameter()), operation, parts.getFirst())) {
       Part part = parts.getFirst();
       Unit unit = Unit.toReceive(view.record(part.parameter()), part.block());
       return new PushPayload(BlockLayout.weights(unit.memory()), unit);
