@@ -7,6 +7,7 @@ import static io.tensorhold.numerics.VectorLanes.store;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
@@ -392,11 +393,8 @@ final class VectorOptimizers implements OptimizerKernels {
 
   /** A magnitude with the signs of a vector. */
   private static FloatVector withSign(float magnitude, FloatVector signs) {
-    return signs
-        .reinterpretAsInts()
-        .and(Integer.MIN_VALUE)
-        .or(Float.floatToRawIntBits(magnitude))
-        .reinterpretAsFloats();
+    IntVector sign = signs.reinterpretAsInts().and(Integer.MIN_VALUE);
+    return sign.or(Float.floatToRawIntBits(magnitude)).reinterpretAsFloats();
   }
 
   private static FloatVector root(FloatVector value) {
