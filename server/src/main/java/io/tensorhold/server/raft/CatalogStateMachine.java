@@ -169,6 +169,12 @@ final class CatalogStateMachine extends BaseStateMachine {
     return copies;
   }
 
+  /** Where a copy of the catalog goes that another server holds. */
+  ReplicaFetches.Target target() {
+    return new ReplicaFetches.Target(
+        ReplicaCopy.CATALOG, directory.resolve("receiving"), received(), directory);
+  }
+
   @Override
   public CompletableFuture<TermIndex> notifyInstallSnapshotFromLeader(
       RoleInfoProto role, TermIndex firstInLog) {
@@ -176,11 +182,7 @@ final class CatalogStateMachine extends BaseStateMachine {
       return CompletableFuture.completedFuture(null);
     }
     RaftPeerId leader = RaftPeerId.valueOf(role.getFollowerInfo().getLeaderInfo().getId().getId());
-    return fetches.start(
-        new ReplicaFetches.Target(
-            ReplicaCopy.CATALOG, directory.resolve("receiving"), received(), directory),
-        leader.toString(),
-        firstInLog.getIndex() - 1);
+    return fetches.start(target(), leader.toString(), firstInLog.getIndex() - 1);
   }
 
   @Override
