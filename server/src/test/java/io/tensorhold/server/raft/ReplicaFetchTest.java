@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalLong;
 import java.util.Random;
 import org.apache.ratis.server.protocol.TermIndex;
 import org.jspecify.annotations.Nullable;
@@ -42,6 +43,11 @@ class ReplicaFetchTest {
     @Override
     public ReplicaCopy open(String address, int shard, long minIndex) throws IOException {
       return copies.open(minIndex);
+    }
+
+    @Override
+    public OptionalLong compare(String address, int shard, long index, OptionalLong agreed) {
+      throw new UnsupportedOperationException();
     }
 
     @Override

@@ -26,8 +26,7 @@ class ShardFilesTest {
   }
 
   private void database(String name, long index) {
-    try (ShardStore store =
-            new ShardStore(folder.resolve(name), folder.resolve("staging"), rocks);
+    try (ShardStore store = new ShardStore(folder.resolve(name), folder.resolve("staging"), rocks);
         ShardMachine machine = new ShardMachine(0, store, 1 << 20, Kernels.best())) {
       machine.advance(1, index);
       Flush flush = Objects.requireNonNull(machine.beginFlush());

@@ -27,8 +27,7 @@ class SessionCheckTest {
 
     void applyOpenSession() {
       CatalogCommand.Builder open = CatalogCommand.newBuilder();
-      state.apply(
-          1, 0, open.setOpenSession(OpenSessionRequest.getDefaultInstance()).build());
+      state.apply(1, 0, open.setOpenSession(OpenSessionRequest.getDefaultInstance()).build());
     }
 
     @Override
