@@ -115,10 +115,14 @@ class CatchUpTest {
   private void endsEqual() {
     stream.close();
     expected += stream.sent.get();
+    untilEqual();
+    assertThat(client.pullFloats(counter)).containsOnly((float) expected);
+  }
+
+  private void untilEqual() {
     Replicas.until("all servers", () -> client.status(false).size() == 3);
     Replicas.until("the log to be applied everywhere", () -> Replicas.caughtUp(client));
     Replicas.until("equal checksums", () -> Replicas.checksumsAgree(client));
-    assertThat(client.pullFloats(counter)).containsOnly((float) expected);
   }
 
   /** Waits until a server's shards have cut their logs after what was written so far. */
@@ -223,6 +227,7 @@ class CatchUpTest {
   void replicaWithOtherBytesIsFoundAndFetchedAgain() throws Exception {
     stream = new PushStream(client, counter);
     pushes(10);
+    endsEqual();
     processes.kill(1);
     String mended = "shard %d is mended".formatted(changeBlock(1, 0));
     int before = count(1, mended);
@@ -231,7 +236,8 @@ class CatchUpTest {
     Replicas.until("the replica to be fetched again", () -> count(1, mended) > before);
     assertThat(client.status(false).get(idOf(processes.address(1))).getReplicasRefetched())
         .isEqualTo(1);
-    endsEqual();
+    untilEqual();
+    assertThat(client.pullFloats(counter)).containsOnly((float) expected);
   }
 
   /** Rewrites a block of a stopped server with another value and a right checksum; its shard. */
