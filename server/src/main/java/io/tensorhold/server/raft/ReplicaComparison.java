@@ -30,9 +30,6 @@ final class ReplicaComparison implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(ReplicaComparison.class);
   private static final long APPEND_SECONDS = 30;
 
-  /** Who has not answered by then is down, or has far more to read than the others. */
-  private static final Duration PATIENCE = Duration.ofMinutes(10);
-
   private record Round(long index, long started, Map<String, Long> checksums) {}
 
   private final String self;
@@ -50,7 +47,8 @@ final class ReplicaComparison implements AutoCloseable {
   /**
    * A comparison that has not started.
    *
-   * @param interval from the end of a shard's comparison to its next one
+   * @param interval from the end of a shard's comparison to its next one; a member that has not
+   *     answered for as long is left to that: it was down, or fetched, at the index, or reads on
    */
   ReplicaComparison(
       String self,
@@ -100,7 +98,7 @@ final class ReplicaComparison implements AutoCloseable {
     } else if (round != null) {
       gather(shard, round);
       boolean all = round.checksums.keySet().containsAll(shard.members());
-      if (all || nanoTime.getAsLong() - round.started > PATIENCE.toNanos()) {
+      if (all || nanoTime.getAsLong() - round.started > interval.toNanos()) {
         end(shard);
         conclude(shard, round);
       }
