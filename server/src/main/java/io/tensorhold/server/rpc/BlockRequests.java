@@ -29,9 +29,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
 
 /** Checks requests for blocks against the catalog, and turns them into commands. */
 final class BlockRequests {
+  /** As long as a catalog that is behind is waited for. */
+  private static final long FENCE_SECONDS = 5;
+
   private final CatalogLog catalog;
   private final int shardCount;
   private final Map<Long, ModelView> views = new ConcurrentHashMap<>();
@@ -200,20 +204,36 @@ final class BlockRequests {
     }
   }
 
-  private void checkEnvelope(ModelView view, PushHeader header, long payloadBytes) {
+  /**
+   * Refuses a session that was never opened. This server may not have heard of a young one yet, so
+   * it first makes sure that its catalog holds all that was acknowledged; while it can't, the push
+   * may come again.
+   */
+  void requireSession(long session) {
     CatalogState state = catalog.state();
-    if (!state.hasSession(header.getSession())) {
-      try {
-        catalog.until(() -> state.hasSession(header.getSession())).join();
-      } catch (RuntimeException e) {
-        throw new Refusal(
-            Reason.SESSION_UNKNOWN,
-            "no session has the number %s: open one"
-                .formatted(Long.toUnsignedString(header.getSession())),
-            "value",
-            Long.toUnsignedString(header.getSession()));
-      }
+    if (state.hasSession(session)) {
+      return;
     }
+    String number = Long.toUnsignedString(session);
+    try {
+      var _ = catalog.fence().orTimeout(FENCE_SECONDS, TimeUnit.SECONDS).join();
+    } catch (RuntimeException e) {
+      throw new Refusal(
+          Reason.UNAVAILABLE,
+          "this server's catalog does not know session %s, and may be behind: try again"
+              .formatted(number));
+    }
+    if (!state.hasSession(session)) {
+      throw new Refusal(
+          Reason.SESSION_UNKNOWN,
+          "no session has the number %s: open one".formatted(number),
+          "value",
+          number);
+    }
+  }
+
+  private void checkEnvelope(ModelView view, PushHeader header, long payloadBytes) {
+    requireSession(header.getSession());
     if (header.getSeq() < 1 || header.getAckedBelow() > header.getSeq()) {
       throw new Refusal(
           Reason.REQUEST_INVALID,

@@ -83,6 +83,7 @@ public final class ShardMachine implements AutoCloseable {
           switch (commands.get(i)) {
             case Entry.Command.Push push -> push(index, push.push(), push.mark()).id;
             case Entry.Command.Claim claim -> state.steps.claim(claim, state.dropped).id;
+            case Entry.Command.Compare() -> Outcome.APPLIED.id;
             case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
             case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
             case Entry.Command.Put put -> put(index, put).id;
