@@ -287,3 +287,81 @@ void step_lamb(out_t w, in_t g, long n) {
     w[i] -= rate * (m[i] / correction1 / (sqrtf(v[i]) / root2 + eps) + decay * w[i]);
   }
 }
+
+/* A whole step of Adam whose slots are float8: decode, step, encode with random rounding, group by group. */
+static inline uint32_t mix32(uint32_t h) {
+  h = (h ^ h >> 16) * 0x85ebca6bu;
+  h = (h ^ h >> 13) * 0xc2b2ae35u;
+  return h ^ h >> 16;
+}
+
+static inline uint32_t random20(uint32_t low, uint32_t high, uint32_t i) { return mix32(mix32(i + low) ^ high) >> 12; }
+
+typedef struct {
+  uint16_t base;
+  uint8_t q[256];
+} __attribute__((packed)) float8_t;
+
+static inline void encode_unsigned(const float *restrict x, float8_t *restrict y, uint32_t first) {
+  uint32_t largest = 0;
+  for (int i = 0; i < 256; i++) {
+    uint32_t m = bits(x[i]) & 0x7fffffff;
+    largest = m > largest ? m : largest;
+  }
+  int32_t base = (int32_t)(largest >> 20) + 1 - 255;
+  base = base < 0 ? 0 : base;
+  y->base = (uint16_t)base;
+  for (int i = 0; i < 256; i++) {
+    uint32_t m = bits(x[i]) & 0x7fffffff;
+    int32_t code = (int32_t)((m + random20(1, 2, first + i)) >> 20);
+    code = (code < 0x7f7 ? code : 0x7f7) - base;
+    code = m < (uint32_t)(base + 1) << 20 ? 1 : code;
+    y->q[i] = (uint8_t)(m == 0 ? 0 : code);
+  }
+}
+
+static inline void encode_signed(const float *restrict x, float8_t *restrict y, uint32_t first) {
+  uint32_t largest = 0;
+  for (int i = 0; i < 256; i++) {
+    uint32_t m = bits(x[i]) & 0x7fffffff;
+    largest = m > largest ? m : largest;
+  }
+  int32_t base = (int32_t)(largest >> 20) + 1 - 127;
+  base = base < 0 ? 0 : base;
+  y->base = (uint16_t)base;
+  float smallest = value((uint32_t)(base + 1) << 20), inverse = 1 / smallest;
+  for (int i = 0; i < 256; i++) {
+    uint32_t u = bits(x[i]), m = u & 0x7fffffff, random = random20(3, 4, first + i);
+    int32_t code = (int32_t)((m + random) >> 20);
+    code = (code < 0x7f7 ? code : 0x7f7) - base;
+    int32_t rare = (float)(int32_t)random * 0x1p-20f < value(m) * inverse;
+    code = m < (uint32_t)(base + 1) << 20 ? rare : code;
+    y->q[i] = (uint8_t)(code | (code != 0 ? u >> 24 & 0x80 : 0));
+  }
+}
+
+void step_adam_float8(out_t w, in_t g, long n) {
+  const float gain1 = 0.1f, beta2 = 0.999f, gain2 = 0.001f, size = 1.6e-3f, root2 = 0.05f, eps = 1e-8f;
+  float8_t *restrict m8 = (float8_t *)(w + 2 * n), *restrict v8 = m8 + n / 256;
+  for (long k = 0; k < n / 256; k++) {
+    float m[256], v[256], *restrict wk = w + 256 * k;
+    const float *restrict gk = g + 256 * k;
+    uint32_t m_base = m8[k].base, v_base = v8[k].base;
+    for (int i = 0; i < 256; i++) {
+      uint32_t q = m8[k].q[i], c = q & 0x7f;
+      m[i] = value(c == 0 ? 0 : (c + m_base) << 20 | (q & 0x80) << 24);
+    }
+    for (int i = 0; i < 256; i++) {
+      uint32_t u = v8[k].q[i];
+      v[i] = value(u == 0 ? 0 : (u + v_base) << 20);
+    }
+    for (int i = 0; i < 256; i++) {
+      float d = gk[i];
+      m[i] += gain1 * (d - m[i]);
+      v[i] = beta2 * v[i] + gain2 * d * d;
+      wk[i] -= size * m[i] / (sqrtf(v[i]) / root2 + eps);
+    }
+    encode_signed(m, m8 + k, (uint32_t)(256 * k));
+    encode_unsigned(v, v8 + k, (uint32_t)(256 * k));
+  }
+}

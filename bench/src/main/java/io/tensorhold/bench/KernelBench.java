@@ -4,6 +4,10 @@ import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.numerics.Optimizer;
+import io.tensorhold.numerics.Rounding;
+import io.tensorhold.numerics.Schedule;
+import io.tensorhold.numerics.StateCodec;
+import io.tensorhold.numerics.UpdateRule;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -32,7 +36,8 @@ import org.openjdk.jmh.annotations.State;
  * function interface on the same memory. The time is of one pass over all elements.
  *
  * <p>Kernels are named as the functions of {@code kernels.c}: {@code encode_} and {@code decode_}
- * with a codec's label, {@code step_} with an optimizer's kind.
+ * with a codec's label, {@code step_} with an optimizer's kind and, if its slots are not f32, their
+ * codec.
  */
 @SuppressWarnings("restricted") // the C library is ours, made just now
 @State(Scope.Thread)
@@ -45,6 +50,9 @@ public class KernelBench {
   private static final List<String> OPTIMIZERS =
       List.of("sgd", "adam", "adagrad", "rmsprop", "adadelta", "ftrl", "lion", "lamb");
   private static final int MOST_SLOTS = 2;
+
+  /** The end of the name of a step whose slots are encoded. */
+  private static final String FLOAT8 = "_float8";
 
   /** A step number at which Adam's corrections are neither 0 nor 1. */
   private static final long STEP = 100;
@@ -82,6 +90,7 @@ public class KernelBench {
       }
     }
     OPTIMIZERS.forEach(kind -> names.add("step_" + kind));
+    names.add("step_adam" + FLOAT8);
     return names;
   }
 
@@ -91,7 +100,10 @@ public class KernelBench {
     int cut = kernel.indexOf('_');
     String verb = kernel.substring(0, cut);
     String subject = kernel.substring(cut + 1);
-    if (verb.equals("step")) {
+    if (subject.endsWith(FLOAT8)) {
+      String kind = subject.substring(0, subject.length() - FLOAT8.length());
+      prepareRule(Optimizer.of(kind, Map.of()), StateCodec.FLOAT8);
+    } else if (verb.equals("step")) {
       prepareStep(Optimizer.of(subject, Map.of()));
     } else {
       prepareCodec(verb, Codec.ofName(subject));
@@ -127,6 +139,24 @@ public class KernelBench {
     f32 = all;
     other = all.asSlice(bytes, bytes);
     pass = () -> optimizer.step(kernels, STEP, all, 0, all, bytes, all, 2 * bytes, bytes, elements);
+  }
+
+  /** The same, with slots in a codec, which a step decodes and encodes. */
+  private void prepareRule(Optimizer optimizer, StateCodec codec) {
+    UpdateRule rule = new UpdateRule(optimizer, Schedule.CONSTANT, 0, 0, codec, Rounding.NEAREST);
+    UpdateRule.Command command = new UpdateRule.Command(STEP, 1, 1, 1);
+    long bytes = 4L * elements;
+    MemorySegment all = arena.allocate(2 * bytes + rule.stateBytes(elements), 64);
+    MemorySegment scratch = arena.allocate(rule.scratchBytes(), 64);
+    fill(all, 2L * elements);
+    rule.initialize(kernels, all, 2 * bytes, elements);
+    f32 = all;
+    other = all.asSlice(bytes, bytes);
+    pass =
+        () ->
+            rule.step(
+                kernels, command, all, 0, all, bytes, all, 2 * bytes, 0, elements, elements,
+                scratch);
   }
 
   private static void fill(MemorySegment f32, long n) {

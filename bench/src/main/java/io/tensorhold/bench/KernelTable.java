@@ -46,8 +46,8 @@ public final class KernelTable {
                 .param("kernel", kernel)
                 .param("elements", Integer.toString(elements))
                 .forks(1) // with this JVM's flags: the Vector API's among them
-                .warmupIterations(2)
-                .warmupTime(TimeValue.milliseconds(300))
+                .warmupIterations(5)
+                .warmupTime(TimeValue.milliseconds(500))
                 .measurementIterations(5)
                 .measurementTime(TimeValue.milliseconds(200))
                 .shouldFailOnError(true)

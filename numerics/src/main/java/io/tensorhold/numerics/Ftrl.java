@@ -12,16 +12,21 @@ import java.lang.foreign.MemorySegment;
 public final class Ftrl extends Optimizer {
   private final Factors factors;
 
-  /** What {@link OptimizerKernels#ftrl} computes with, rounded to f32. */
-  public record Factors(float alpha, float beta, float l1, float l2) {}
+  /**
+   * What {@link OptimizerKernels#ftrl} computes with, rounded to f32.
+   *
+   * @param inverseAlpha 1 / alpha
+   * @param strength beta / alpha + l2
+   */
+  public record Factors(float inverseAlpha, float strength, float l1) {}
 
   Ftrl(Hyper values) {
     super("ftrl", values);
-    float alpha = (float) values.positive("alpha", 0.1);
-    float beta = (float) values.nonNegative("beta", 1);
-    float l1 = (float) values.nonNegative("l1", 0);
-    float l2 = (float) values.nonNegative("l2", 0);
-    factors = new Factors(alpha, beta, l1, l2);
+    double alpha = values.positive("alpha", 0.1);
+    double beta = values.nonNegative("beta", 1);
+    double l1 = values.nonNegative("l1", 0);
+    double l2 = values.nonNegative("l2", 0);
+    factors = new Factors((float) (1 / alpha), (float) (beta / alpha + l2), (float) l1);
   }
 
   @Override

@@ -13,6 +13,9 @@ final class Hyper {
   /** Above every sensible value, and far from overflow in f32. */
   static final double LARGEST = 1e9;
 
+  /** What is divided by may not be below this, so that a reciprocal is finite in f32. */
+  private static final double SMALLEST_DIVISOR = 1e-9;
+
   private final String kind;
   private final Map<String, Double> given;
   private final Map<String, Double> complete = new LinkedHashMap<>();
@@ -50,11 +53,11 @@ final class Hyper {
     return value;
   }
 
-  /** The value given, or the default, above 0. */
+  /** The value given, or the default, from {@link #SMALLEST_DIVISOR} to {@link #LARGEST}. */
   double positive(String name, double byDefault) {
     double value = value(name, byDefault);
-    if (!((float) value > 0 && value <= LARGEST)) {
-      throw refused(name, value, "above 0, to 1e9");
+    if (!(value >= SMALLEST_DIVISOR && value <= LARGEST)) {
+      throw refused(name, value, "1e-9 to 1e9");
     }
     return value;
   }

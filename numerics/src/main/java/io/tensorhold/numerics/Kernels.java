@@ -10,9 +10,9 @@ import java.lang.foreign.MemorySegment;
  * Callers check bounds; {@link Codec} and {@link Optimizer} do.
  *
  * <p>Results are the same on every processor and from both implementations: arithmetic is f32 in
- * the order each method states, rounded after every operation (no fused multiply-add), subnormals
- * are kept, and a result that is NaN is always stored as 7FC00000, because which NaN an operation
- * gives is up to the processor.
+ * the order each method states, rounded after every operation, but for the fused multiply-adds that
+ * optimizers state; subnormals are kept, and a result that is NaN is always stored as 7FC00000,
+ * because which NaN an operation gives is up to the processor.
  */
 public interface Kernels {
   /** The fastest kernels that this JVM can run; the same object each time. */

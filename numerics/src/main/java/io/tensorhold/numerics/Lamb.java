@@ -23,16 +23,16 @@ public final class Lamb extends Optimizer {
    * @param rate lr · trust
    * @param gain1 1 − beta1
    * @param gain2 1 − beta2
-   * @param correction1 1 − beta1^step
-   * @param root2 √(1 − beta2^step)
+   * @param inverse1 1 / (1 − beta1^step)
+   * @param inverseRoot2 1 / √(1 − beta2^step)
    */
   public record Factors(
       float rate,
       float gain1,
       float beta2,
       float gain2,
-      float correction1,
-      float root2,
+      float inverse1,
+      float inverseRoot2,
       float eps,
       float weightDecay) {}
 
@@ -106,8 +106,8 @@ public final class Lamb extends Optimizer {
         (float) (1 - beta1),
         (float) beta2,
         (float) (1 - beta2),
-        (float) correction1,
-        (float) Math.sqrt(correction2),
+        (float) (1 / correction1),
+        (float) (1 / Math.sqrt(correction2)),
         (float) eps,
         (float) weightDecay);
   }

@@ -4,8 +4,13 @@ import java.lang.foreign.MemorySegment;
 
 /**
  * The loops of optimizers, under the contract of {@link Kernels}: f32, the order that each method
- * states, no fused multiply-add, one NaN. Slots, from {@code s} on, lie {@code stride} bytes apart,
- * in the order in which a method names them.
+ * states, one NaN. Slots, from {@code s} on, lie {@code stride} bytes apart, in the order in which
+ * a method names them.
+ *
+ * <p>In the formulas, x + [a · b] and x − [a · b] are one fused multiply-add: the product is not
+ * rounded. Every other operation is. This is how PyTorch's kernels of a CPU with AVX2 or AVX-512
+ * compute add with alpha, addcmul and lerp, out of which its optimizers are made; the optimizers
+ * that it does not have are written in the same operations. Roots are rounded correctly.
  */
 interface OptimizerKernels {
   /**
@@ -13,11 +18,11 @@ interface OptimizerKernels {
    * f.momentum() == 0}.
    *
    * <pre>
-   * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
+   * d = g            or, if weightDecay ≠ 0:  g + [weightDecay · w]
    * if momentum ≠ 0:
-   *   m = d          if first, else (momentum · m) + (gain · d)
-   *   d = m          or, if nesterov:         d + momentum · m
-   * w = w − lr · d
+   *   m = d          if first, else (momentum · m) + [gain · d]
+   *   d = m          or, if nesterov:         d + [momentum · m]
+   * w = w − [lr · d]
    * </pre>
    */
   void sgd(
@@ -37,8 +42,8 @@ interface OptimizerKernels {
    * <pre>
    * w = w · keep                              if keep ≠ 1 (decoupled decay)
    * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
-   * m = m + gain1 · (d − m)                   or, if gain1 ≥ 0.5:  d − (d − m) · (1 − gain1)
-   * v = (beta2 · v) + ((gain2 · d) · d)
+   * m = m + [gain1 · (d − m)]                 or, if gain1 ≥ 0.5:  d + [(gain1 − 1) · (d − m)]
+   * v = (beta2 · v) + [(gain2 · d) · d]
    * a = v            or, with amsgrad:        largest = max(largest, v)
    * w = w − (stepSize · m) / (√a / root2 + eps)
    * </pre>
@@ -59,7 +64,7 @@ interface OptimizerKernels {
    *
    * <pre>
    * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
-   * a = a + d · d
+   * a = a + [d · d]
    * w = w − (stepSize · d) / (√a + eps)
    * </pre>
    */
@@ -79,11 +84,11 @@ interface OptimizerKernels {
    *
    * <pre>
    * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
-   * v = (alpha · v) + ((gain · d) · d)
-   * a = v            or, if centered:         m = m + gain · (d − m) as Adam's;  v − m · m
+   * v = (alpha · v) + [(gain · d) · d]
+   * a = v            or, if centered:         m = m + [gain · (d − m)] as Adam's;  v − [m · m]
    * a = √a + eps
    * w = w − (lr · d) / a                      or, if momentum ≠ 0:
-   *   b = (momentum · b) + d / a;  w = w − lr · b
+   *   b = (momentum · b) + d / a;  w = w − [lr · b]
    * </pre>
    */
   void rmsProp(
@@ -102,10 +107,10 @@ interface OptimizerKernels {
    *
    * <pre>
    * d = g            or, if weightDecay ≠ 0:  g + weightDecay · w
-   * v = (rho · v) + ((gain · d) · d)
+   * v = (rho · v) + [(gain · d) · d]
    * u = (√(a + eps) / √(v + eps)) · d
-   * a = (rho · a) + ((gain · u) · u)
-   * w = w − lr · u
+   * a = (rho · a) + [(gain · u) · u]
+   * w = w − [lr · u]
    * </pre>
    */
   void adadelta(
@@ -123,10 +128,10 @@ interface OptimizerKernels {
    * One step of FTRL-Proximal.
    *
    * <pre>
-   * q = n + g · g
-   * z = (z + g) − ((√q − √n) / alpha) · w
+   * q = n + [g · g]
+   * z = (z + g) − [((√q − √n) · inverseAlpha) · w]
    * n = q
-   * w = 0            if |z| ≤ l1, else (sign(z) · l1 − z) / ((beta + √n) / alpha + l2)
+   * w = 0            if |z| ≤ l1, else (l1 with the sign of z − z) / (strength + [inverseAlpha · √n])
    * </pre>
    */
   void ftrl(
@@ -144,9 +149,10 @@ interface OptimizerKernels {
    * One step of Lion.
    *
    * <pre>
-   * c = (beta1 · m) + (gain1 · g)
-   * w = (w · keep) − lr · sign(c)             sign(±0) = ±0
-   * m = (beta2 · m) + (gain2 · g)
+   * c = (beta1 · m) + [gain1 · g]
+   * w = w · keep
+   * w = w − lr       if c > 0;  w + lr if c < 0;  else w, also if c is NaN
+   * m = (beta2 · m) + [gain2 · g]
    * </pre>
    */
   void lion(
@@ -165,8 +171,8 @@ interface OptimizerKernels {
    *
    * <pre>
    * m, v as Adam's, with d = g
-   * u = (m / correction1) / (√v / root2 + eps) + weightDecay · w
-   * w = w − rate · u
+   * u = (m · inverse1) / (eps + [inverseRoot2 · √v]) + [weightDecay · w]
+   * w = w − [rate · u]
    * </pre>
    */
   void lamb(
@@ -210,7 +216,7 @@ interface OptimizerKernels {
       long sOff,
       int n);
 
-  /** w = w + weight · (x − w), or, if weight ≥ 0.5: x − (x − w) · (1 − weight). */
+  /** w = w + [weight · (x − w)], or, if weight ≥ 0.5: x + [(weight − 1) · (x − w)]. */
   void average(float weight, MemorySegment w, long wOff, MemorySegment x, long xOff, int n);
 
   /** g = g + l1 where w is above 0, g − l1 where it is below, else g. */

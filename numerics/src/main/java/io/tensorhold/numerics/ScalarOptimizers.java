@@ -29,17 +29,17 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at);
       float d = read(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d + f.weightDecay() * weight;
+        d = Math.fma(f.weightDecay(), weight, d);
       }
       if (f.momentum() != 0) {
         float buffer = d;
         if (!f.first()) {
-          buffer = f.momentum() * read(s, sOff + at) + f.gain() * d;
+          buffer = Math.fma(f.gain(), d, f.momentum() * read(s, sOff + at));
         }
         write(s, sOff + at, buffer);
-        d = f.nesterov() ? d + f.momentum() * buffer : buffer;
+        d = f.nesterov() ? Math.fma(f.momentum(), buffer, d) : buffer;
       }
-      write(w, wOff + at, weight - f.lr() * d);
+      write(w, wOff + at, Math.fma(-f.lr(), d, weight));
     }
   }
 
@@ -59,10 +59,10 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at) * f.keep();
       float d = read(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d + f.weightDecay() * weight;
+        d = Math.fma(f.weightDecay(), weight, d);
       }
       float mean = lerp(read(s, sOff + at), d, f.gain1());
-      float square = f.beta2() * read(s, sOff + stride + at) + f.gain2() * d * d;
+      float square = square(read(s, sOff + stride + at), d, f.beta2(), f.gain2());
       write(s, sOff + at, mean);
       write(s, sOff + stride + at, square);
       if (f.amsgrad()) {
@@ -89,9 +89,9 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at);
       float d = read(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d + f.weightDecay() * weight;
+        d = Math.fma(f.weightDecay(), weight, d);
       }
-      float sum = read(s, sOff + at) + d * d;
+      float sum = Math.fma(d, d, read(s, sOff + at));
       write(s, sOff + at, sum);
       write(w, wOff + at, weight - f.stepSize() * d / (root(sum) + f.eps()));
     }
@@ -113,23 +113,23 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at);
       float d = read(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d + f.weightDecay() * weight;
+        d = Math.fma(f.weightDecay(), weight, d);
       }
-      float square = f.alpha() * read(s, sOff + at) + f.gain() * d * d;
+      float square = square(read(s, sOff + at), d, f.alpha(), f.gain());
       write(s, sOff + at, square);
       long slot = sOff + stride;
       float variance = square;
       if (f.centered()) {
         float mean = lerp(read(s, slot + at), d, f.gain());
         write(s, slot + at, mean);
-        variance = square - mean * mean;
+        variance = Math.fma(-mean, mean, square);
         slot += stride;
       }
       float divisor = root(variance) + f.eps();
       if (f.momentum() != 0) {
         float buffer = f.momentum() * read(s, slot + at) + d / divisor;
         write(s, slot + at, buffer);
-        write(w, wOff + at, weight - f.lr() * buffer);
+        write(w, wOff + at, Math.fma(-f.lr(), buffer, weight));
       } else {
         write(w, wOff + at, weight - f.lr() * d / divisor);
       }
@@ -152,14 +152,14 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at);
       float d = read(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d + f.weightDecay() * weight;
+        d = Math.fma(f.weightDecay(), weight, d);
       }
-      float square = f.rho() * read(s, sOff + at) + f.gain() * d * d;
+      float square = square(read(s, sOff + at), d, f.rho(), f.gain());
       write(s, sOff + at, square);
       float moved = read(s, sOff + stride + at);
       float u = root(moved + f.eps()) / root(square + f.eps()) * d;
-      write(s, sOff + stride + at, f.rho() * moved + f.gain() * u * u);
-      write(w, wOff + at, weight - f.lr() * u);
+      write(s, sOff + stride + at, square(moved, u, f.rho(), f.gain()));
+      write(w, wOff + at, Math.fma(-f.lr(), u, weight));
     }
   }
 
@@ -179,12 +179,13 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at);
       float d = read(g, gOff + at);
       float before = read(s, sOff + stride + at);
-      float sum = before + d * d;
-      float z = read(s, sOff + at) + d - (root(sum) - root(before)) / f.alpha() * weight;
+      float sum = Math.fma(d, d, before);
+      float sigma = (root(sum) - root(before)) * f.inverseAlpha();
+      float z = Math.fma(-sigma, weight, read(s, sOff + at) + d);
       write(s, sOff + at, z);
       write(s, sOff + stride + at, sum);
-      float pull = z > 0 ? f.l1() - z : -f.l1() - z;
-      float next = pull / ((f.beta() + root(sum)) / f.alpha() + f.l2());
+      float pull = Math.copySign(f.l1(), z) - z;
+      float next = pull / Math.fma(f.inverseAlpha(), root(sum), f.strength());
       write(w, wOff + at, Math.abs(z) <= f.l1() ? 0f : next);
     }
   }
@@ -205,9 +206,9 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at) * f.keep();
       float d = read(g, gOff + at);
       float momentum = read(s, sOff + at);
-      float sign = Math.signum(f.beta1() * momentum + f.gain1() * d);
-      write(w, wOff + at, weight - f.lr() * sign);
-      write(s, sOff + at, f.beta2() * momentum + f.gain2() * d);
+      float c = Math.fma(f.gain1(), d, f.beta1() * momentum);
+      write(w, wOff + at, Math.abs(c) > 0 ? weight - Math.copySign(f.lr(), c) : weight);
+      write(s, sOff + at, Math.fma(f.gain2(), d, f.beta2() * momentum));
     }
   }
 
@@ -227,10 +228,10 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at);
       float d = read(g, gOff + at);
       float mean = lerp(read(s, sOff + at), d, f.gain1());
-      float square = f.beta2() * read(s, sOff + stride + at) + f.gain2() * d * d;
+      float square = square(read(s, sOff + stride + at), d, f.beta2(), f.gain2());
       write(s, sOff + at, mean);
       write(s, sOff + stride + at, square);
-      write(w, wOff + at, weight - f.rate() * direction(f, weight, mean, square));
+      write(w, wOff + at, Math.fma(-f.rate(), direction(f, weight, mean, square), weight));
     }
   }
 
@@ -250,13 +251,14 @@ final class ScalarOptimizers implements OptimizerKernels {
       float weight = read(w, wOff + at);
       float d = read(g, gOff + at);
       float mean = lerp(read(s, sOff + at), d, f.gain1());
-      float square = f.beta2() * read(s, sOff + stride + at) + f.gain2() * d * d;
+      float square = square(read(s, sOff + stride + at), d, f.beta2(), f.gain2());
       write(g, gOff + at, direction(f, weight, mean, square));
     }
   }
 
   private static float direction(Lamb.Factors f, float weight, float mean, float square) {
-    return mean / f.correction1() / (root(square) / f.root2() + f.eps()) + f.weightDecay() * weight;
+    float divisor = Math.fma(f.inverseRoot2(), root(square), f.eps());
+    return Math.fma(f.weightDecay(), weight, mean * f.inverse1() / divisor);
   }
 
   @Override
@@ -363,7 +365,13 @@ final class ScalarOptimizers implements OptimizerKernels {
   }
 
   private static float lerp(float from, float to, float weight) {
-    return weight < 0.5f ? from + weight * (to - from) : to - (to - from) * (1f - weight);
+    float change = to - from;
+    return weight < 0.5f ? Math.fma(weight, change, from) : Math.fma(weight - 1f, change, to);
+  }
+
+  /** A running mean of squares. */
+  private static float square(float mean, float d, float keep, float gain) {
+    return Math.fma(gain * d, d, keep * mean);
   }
 
   /** The root of a double, rounded to f32, is the correctly rounded root of the f32. */

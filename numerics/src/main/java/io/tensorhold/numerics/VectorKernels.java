@@ -1,10 +1,11 @@
 package io.tensorhold.numerics;
 
+import static io.tensorhold.numerics.VectorLanes.F;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.floats;
+import static io.tensorhold.numerics.VectorLanes.store;
+
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
-import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorSpecies;
 
 /**
  * The loops over elements with the JDK's Vector API, bit-equal to {@link ScalarKernels}, which also
@@ -19,14 +20,8 @@ final class VectorKernels implements Kernels {
   /** Fewer lanes than this are not worth it. */
   static final int FEWEST_LANES = 4;
 
-  private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
-  private static final int LANES = F.length();
-  private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final OptimizerKernels OPTIMIZERS = new VectorOptimizers();
   private static final ScalarKernels TAIL = ScalarKernels.INSTANCE;
-
-  /** The only NaN that arithmetic stores, as Float.floatToIntBits gives it. */
-  private static final FloatVector NAN = FloatVector.broadcast(F, Float.NaN);
 
   /** How many f32 a vector of this processor holds. */
   static int lanes() {
@@ -57,7 +52,7 @@ final class VectorKernels implements Kernels {
   public void add(MemorySegment w, long wOff, MemorySegment g, long gOff, int n) {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
-      write(w, wOff + 4L * i, read(w, wOff + 4L * i).add(read(g, gOff + 4L * i)));
+      store(w, wOff + 4L * i, floats(w, wOff + 4L * i).add(floats(g, gOff + 4L * i)));
     }
     TAIL.add(w, wOff + 4L * bound, g, gOff + 4L * bound, n - bound);
   }
@@ -66,7 +61,7 @@ final class VectorKernels implements Kernels {
   public void scale(MemorySegment f32, long off, float factor, int n) {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
-      write(f32, off + 4L * i, read(f32, off + 4L * i).mul(factor));
+      store(f32, off + 4L * i, floats(f32, off + 4L * i).mul(factor));
     }
     TAIL.scale(f32, off + 4L * bound, factor, n - bound);
   }
@@ -74,13 +69,5 @@ final class VectorKernels implements Kernels {
   @Override
   public OptimizerKernels optimizers() {
     return OPTIMIZERS;
-  }
-
-  private static FloatVector read(MemorySegment f32, long offset) {
-    return FloatVector.fromMemorySegment(F, f32, offset, LE);
-  }
-
-  private static void write(MemorySegment f32, long offset, FloatVector value) {
-    value.blend(NAN, value.test(VectorOperators.IS_NAN)).intoMemorySegment(f32, offset, LE);
   }
 }

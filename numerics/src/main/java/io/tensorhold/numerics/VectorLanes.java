@@ -31,6 +31,9 @@ final class VectorLanes {
 
   static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
+  /** The only NaN that arithmetic stores, as Float.floatToIntBits gives it. */
+  private static final FloatVector NAN = FloatVector.broadcast(F, Float.NaN);
+
   private VectorLanes() {}
 
   static IntVector ints(MemorySegment src, long offset) {
@@ -39,6 +42,11 @@ final class VectorLanes {
 
   static FloatVector floats(MemorySegment src, long offset) {
     return FloatVector.fromMemorySegment(F, src, offset, LE);
+  }
+
+  /** Stores results of arithmetic: every NaN as the same NaN. */
+  static void store(MemorySegment f32, long offset, FloatVector values) {
+    values.blend(NAN, values.test(VectorOperators.IS_NAN)).intoMemorySegment(f32, offset, LE);
   }
 
   /** The low halves of ints. */

@@ -1,10 +1,15 @@
 package io.tensorhold.numerics;
 
+import static io.tensorhold.numerics.VectorLanes.F;
+import static io.tensorhold.numerics.VectorLanes.LANES;
+import static io.tensorhold.numerics.VectorLanes.floats;
+import static io.tensorhold.numerics.VectorLanes.store;
+
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorSpecies;
 
 /**
  * The loops of optimizers with the Vector API, bit-equal to {@link ScalarOptimizers}, which also
@@ -12,13 +17,7 @@ import jdk.incubator.vector.VectorSpecies;
  * of the scalar loop, in its order.
  */
 final class VectorOptimizers implements OptimizerKernels {
-  private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
-  private static final int LANES = F.length();
-  private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final ScalarOptimizers TAIL = ScalarOptimizers.INSTANCE;
-
-  /** The only NaN that arithmetic stores, as Float.floatToIntBits gives it. */
-  private static final FloatVector NAN = FloatVector.broadcast(F, Float.NaN);
 
   @Override
   public void sgd(
@@ -34,20 +33,20 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
+      FloatVector weight = floats(w, wOff + at);
+      FloatVector d = floats(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d.add(weight.mul(f.weightDecay()));
+        d = plus(d, f.weightDecay(), weight);
       }
       if (f.momentum() != 0) {
         FloatVector buffer = d;
         if (!f.first()) {
-          buffer = read(s, sOff + at).mul(f.momentum()).add(d.mul(f.gain()));
+          buffer = plus(floats(s, sOff + at).mul(f.momentum()), f.gain(), d);
         }
-        write(s, sOff + at, buffer);
-        d = f.nesterov() ? d.add(buffer.mul(f.momentum())) : buffer;
+        store(s, sOff + at, buffer);
+        d = f.nesterov() ? plus(d, f.momentum(), buffer) : buffer;
       }
-      write(w, wOff + at, weight.sub(d.mul(f.lr())));
+      store(w, wOff + at, plus(weight, -f.lr(), d));
     }
     long done = 4L * bound;
     TAIL.sgd(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -67,21 +66,21 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at).mul(f.keep());
-      FloatVector d = read(g, gOff + at);
+      FloatVector weight = floats(w, wOff + at).mul(f.keep());
+      FloatVector d = floats(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d.add(weight.mul(f.weightDecay()));
+        d = plus(d, f.weightDecay(), weight);
       }
-      FloatVector mean = lerp(read(s, sOff + at), d, f.gain1());
-      FloatVector square = square(read(s, sOff + stride + at), d, f.beta2(), f.gain2());
-      write(s, sOff + at, mean);
-      write(s, sOff + stride + at, square);
+      FloatVector mean = lerp(floats(s, sOff + at), d, f.gain1());
+      FloatVector square = square(floats(s, sOff + stride + at), d, f.beta2(), f.gain2());
+      store(s, sOff + at, mean);
+      store(s, sOff + stride + at, square);
       if (f.amsgrad()) {
-        square = read(s, sOff + 2 * stride + at).max(square);
-        write(s, sOff + 2 * stride + at, square);
+        square = floats(s, sOff + 2 * stride + at).max(square);
+        store(s, sOff + 2 * stride + at, square);
       }
       FloatVector divisor = root(square).div(f.root2()).add(f.eps());
-      write(w, wOff + at, weight.sub(mean.mul(f.stepSize()).div(divisor)));
+      store(w, wOff + at, weight.sub(mean.mul(f.stepSize()).div(divisor)));
     }
     long done = 4L * bound;
     TAIL.adam(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -101,14 +100,14 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
+      FloatVector weight = floats(w, wOff + at);
+      FloatVector d = floats(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d.add(weight.mul(f.weightDecay()));
+        d = plus(d, f.weightDecay(), weight);
       }
-      FloatVector sum = read(s, sOff + at).add(d.mul(d));
-      write(s, sOff + at, sum);
-      write(w, wOff + at, weight.sub(d.mul(f.stepSize()).div(root(sum).add(f.eps()))));
+      FloatVector sum = d.fma(d, floats(s, sOff + at));
+      store(s, sOff + at, sum);
+      store(w, wOff + at, weight.sub(d.mul(f.stepSize()).div(root(sum).add(f.eps()))));
     }
     long done = 4L * bound;
     TAIL.adagrad(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -128,28 +127,28 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
+      FloatVector weight = floats(w, wOff + at);
+      FloatVector d = floats(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d.add(weight.mul(f.weightDecay()));
+        d = plus(d, f.weightDecay(), weight);
       }
-      FloatVector square = square(read(s, sOff + at), d, f.alpha(), f.gain());
-      write(s, sOff + at, square);
+      FloatVector square = square(floats(s, sOff + at), d, f.alpha(), f.gain());
+      store(s, sOff + at, square);
       long slot = sOff + stride;
       FloatVector variance = square;
       if (f.centered()) {
-        FloatVector mean = lerp(read(s, slot + at), d, f.gain());
-        write(s, slot + at, mean);
-        variance = square.sub(mean.mul(mean));
+        FloatVector mean = lerp(floats(s, slot + at), d, f.gain());
+        store(s, slot + at, mean);
+        variance = mean.neg().fma(mean, square);
         slot += stride;
       }
       FloatVector divisor = root(variance).add(f.eps());
       if (f.momentum() != 0) {
-        FloatVector buffer = read(s, slot + at).mul(f.momentum()).add(d.div(divisor));
-        write(s, slot + at, buffer);
-        write(w, wOff + at, weight.sub(buffer.mul(f.lr())));
+        FloatVector buffer = floats(s, slot + at).mul(f.momentum()).add(d.div(divisor));
+        store(s, slot + at, buffer);
+        store(w, wOff + at, plus(weight, -f.lr(), buffer));
       } else {
-        write(w, wOff + at, weight.sub(d.mul(f.lr()).div(divisor)));
+        store(w, wOff + at, weight.sub(d.mul(f.lr()).div(divisor)));
       }
     }
     long done = 4L * bound;
@@ -170,17 +169,17 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
+      FloatVector weight = floats(w, wOff + at);
+      FloatVector d = floats(g, gOff + at);
       if (f.weightDecay() != 0) {
-        d = d.add(weight.mul(f.weightDecay()));
+        d = plus(d, f.weightDecay(), weight);
       }
-      FloatVector square = square(read(s, sOff + at), d, f.rho(), f.gain());
-      write(s, sOff + at, square);
-      FloatVector moved = read(s, sOff + stride + at);
+      FloatVector square = square(floats(s, sOff + at), d, f.rho(), f.gain());
+      store(s, sOff + at, square);
+      FloatVector moved = floats(s, sOff + stride + at);
       FloatVector u = root(moved.add(f.eps())).div(root(square.add(f.eps()))).mul(d);
-      write(s, sOff + stride + at, square(moved, u, f.rho(), f.gain()));
-      write(w, wOff + at, weight.sub(u.mul(f.lr())));
+      store(s, sOff + stride + at, square(moved, u, f.rho(), f.gain()));
+      store(w, wOff + at, plus(weight, -f.lr(), u));
     }
     long done = 4L * bound;
     TAIL.adadelta(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -200,18 +199,18 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
-      FloatVector before = read(s, sOff + stride + at);
-      FloatVector sum = before.add(d.mul(d));
-      FloatVector sigma = root(sum).sub(root(before)).div(f.alpha());
-      FloatVector z = read(s, sOff + at).add(d).sub(sigma.mul(weight));
-      write(s, sOff + at, z);
-      write(s, sOff + stride + at, sum);
-      FloatVector l1 =
-          FloatVector.broadcast(F, -f.l1()).blend(f.l1(), z.compare(VectorOperators.GT, 0f));
-      FloatVector next = l1.sub(z).div(root(sum).add(f.beta()).div(f.alpha()).add(f.l2()));
-      write(w, wOff + at, next.blend(0f, z.abs().compare(VectorOperators.LE, f.l1())));
+      FloatVector weight = floats(w, wOff + at);
+      FloatVector d = floats(g, gOff + at);
+      FloatVector before = floats(s, sOff + stride + at);
+      FloatVector sum = d.fma(d, before);
+      FloatVector root = root(sum);
+      FloatVector sigma = root.sub(root(before)).mul(f.inverseAlpha());
+      FloatVector z = sigma.neg().fma(weight, floats(s, sOff + at).add(d));
+      store(s, sOff + at, z);
+      store(s, sOff + stride + at, sum);
+      FloatVector divisor = plus(FloatVector.broadcast(F, f.strength()), f.inverseAlpha(), root);
+      FloatVector next = withSign(f.l1(), z).sub(z).div(divisor);
+      store(w, wOff + at, next.blend(0f, z.abs().compare(VectorOperators.LE, f.l1())));
     }
     long done = 4L * bound;
     TAIL.ftrl(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -231,15 +230,13 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at).mul(f.keep());
-      FloatVector d = read(g, gOff + at);
-      FloatVector momentum = read(s, sOff + at);
-      FloatVector sign = momentum.mul(f.beta1()).add(d.mul(f.gain1()));
-      sign =
-          sign.blend(1f, sign.compare(VectorOperators.GT, 0f))
-              .blend(-1f, sign.compare(VectorOperators.LT, 0f));
-      write(w, wOff + at, weight.sub(sign.mul(f.lr())));
-      write(s, sOff + at, momentum.mul(f.beta2()).add(d.mul(f.gain2())));
+      FloatVector weight = floats(w, wOff + at).mul(f.keep());
+      FloatVector d = floats(g, gOff + at);
+      FloatVector momentum = floats(s, sOff + at);
+      FloatVector c = plus(momentum.mul(f.beta1()), f.gain1(), d);
+      VectorMask<Float> moves = c.abs().compare(VectorOperators.GT, 0f);
+      store(w, wOff + at, weight.sub(withSign(f.lr(), c), moves));
+      store(s, sOff + at, plus(momentum.mul(f.beta2()), f.gain2(), d));
     }
     long done = 4L * bound;
     TAIL.lion(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -259,13 +256,13 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
-      FloatVector mean = lerp(read(s, sOff + at), d, f.gain1());
-      FloatVector square = square(read(s, sOff + stride + at), d, f.beta2(), f.gain2());
-      write(s, sOff + at, mean);
-      write(s, sOff + stride + at, square);
-      write(w, wOff + at, weight.sub(direction(f, weight, mean, square).mul(f.rate())));
+      FloatVector weight = floats(w, wOff + at);
+      FloatVector d = floats(g, gOff + at);
+      FloatVector mean = lerp(floats(s, sOff + at), d, f.gain1());
+      FloatVector square = square(floats(s, sOff + stride + at), d, f.beta2(), f.gain2());
+      store(s, sOff + at, mean);
+      store(s, sOff + stride + at, square);
+      store(w, wOff + at, plus(weight, -f.rate(), direction(f, weight, mean, square)));
     }
     long done = 4L * bound;
     TAIL.lamb(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -285,11 +282,11 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector weight = read(w, wOff + at);
-      FloatVector d = read(g, gOff + at);
-      FloatVector mean = lerp(read(s, sOff + at), d, f.gain1());
-      FloatVector square = square(read(s, sOff + stride + at), d, f.beta2(), f.gain2());
-      write(g, gOff + at, direction(f, weight, mean, square));
+      FloatVector weight = floats(w, wOff + at);
+      FloatVector d = floats(g, gOff + at);
+      FloatVector mean = lerp(floats(s, sOff + at), d, f.gain1());
+      FloatVector square = square(floats(s, sOff + stride + at), d, f.beta2(), f.gain2());
+      store(g, gOff + at, direction(f, weight, mean, square));
     }
     long done = 4L * bound;
     TAIL.lambDirection(f, w, wOff + done, g, gOff + done, s, sOff + done, stride, n - bound);
@@ -297,9 +294,9 @@ final class VectorOptimizers implements OptimizerKernels {
 
   private static FloatVector direction(
       Lamb.Factors f, FloatVector weight, FloatVector mean, FloatVector square) {
-    return mean.div(f.correction1())
-        .div(root(square).div(f.root2()).add(f.eps()))
-        .add(weight.mul(f.weightDecay()));
+    FloatVector eps = FloatVector.broadcast(F, f.eps());
+    FloatVector moved = mean.mul(f.inverse1()).div(plus(eps, f.inverseRoot2(), root(square)));
+    return plus(moved, f.weightDecay(), weight);
   }
 
   @Override
@@ -316,8 +313,8 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      FloatVector moved = read(g, gOff + at).mul(f.stepSize()).div(divisor);
-      write(w, wOff + at, read(w, wOff + at).sub(moved));
+      FloatVector moved = floats(g, gOff + at).mul(f.stepSize()).div(divisor);
+      store(w, wOff + at, floats(w, wOff + at).sub(moved));
     }
     long done = 4L * bound;
     ScalarOptimizers.moveRow(f.stepSize(), divisor, w, wOff + done, g, gOff + done, n - bound);
@@ -328,7 +325,7 @@ final class VectorOptimizers implements OptimizerKernels {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
       long at = 4L * i;
-      write(w, wOff + at, lerp(read(w, wOff + at), read(x, xOff + at), weight));
+      store(w, wOff + at, lerp(floats(w, wOff + at), floats(x, xOff + at), weight));
     }
     TAIL.average(weight, w, wOff + 4L * bound, x, xOff + 4L * bound, n - bound);
   }
@@ -337,10 +334,10 @@ final class VectorOptimizers implements OptimizerKernels {
   public void addL1(float l1, MemorySegment w, long wOff, MemorySegment g, long gOff, int n) {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
-      FloatVector weight = read(w, wOff + 4L * i);
-      FloatVector d = read(g, gOff + 4L * i);
+      FloatVector weight = floats(w, wOff + 4L * i);
+      FloatVector d = floats(g, gOff + 4L * i);
       FloatVector up = d.blend(d.add(l1), weight.compare(VectorOperators.GT, 0f));
-      write(g, gOff + 4L * i, up.blend(d.sub(l1), weight.compare(VectorOperators.LT, 0f)));
+      store(g, gOff + 4L * i, up.blend(d.sub(l1), weight.compare(VectorOperators.LT, 0f)));
     }
     TAIL.addL1(l1, w, wOff + 4L * bound, g, gOff + 4L * bound, n - bound);
   }
@@ -349,9 +346,9 @@ final class VectorOptimizers implements OptimizerKernels {
   public void clamp(float limit, MemorySegment x, long off, int n) {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
-      FloatVector value = read(x, off + 4L * i);
+      FloatVector value = floats(x, off + 4L * i);
       FloatVector low = value.blend(limit, value.compare(VectorOperators.GT, limit));
-      write(x, off + 4L * i, low.blend(-limit, value.compare(VectorOperators.LT, -limit)));
+      store(x, off + 4L * i, low.blend(-limit, value.compare(VectorOperators.LT, -limit)));
     }
     TAIL.clamp(limit, x, off + 4L * bound, n - bound);
   }
@@ -381,23 +378,26 @@ final class VectorOptimizers implements OptimizerKernels {
 
   private static FloatVector lerp(FloatVector from, FloatVector to, float weight) {
     FloatVector change = to.sub(from);
-    return weight < 0.5f ? from.add(change.mul(weight)) : to.sub(change.mul(1f - weight));
+    return weight < 0.5f ? plus(from, weight, change) : plus(to, weight - 1f, change);
   }
 
-  /** The running mean of squares: (keep · mean) + ((gain · d) · d). */
+  /** A running mean of squares. */
   private static FloatVector square(FloatVector mean, FloatVector d, float keep, float gain) {
-    return mean.mul(keep).add(d.mul(gain).mul(d));
+    return d.mul(gain).fma(d, mean.mul(keep));
+  }
+
+  /** x + factor · y, rounded once. */
+  private static FloatVector plus(FloatVector x, float factor, FloatVector y) {
+    return y.fma(FloatVector.broadcast(F, factor), x);
+  }
+
+  /** A magnitude with the signs of a vector. */
+  private static FloatVector withSign(float magnitude, FloatVector signs) {
+    IntVector sign = signs.reinterpretAsInts().and(Integer.MIN_VALUE);
+    return sign.or(Float.floatToRawIntBits(magnitude)).reinterpretAsFloats();
   }
 
   private static FloatVector root(FloatVector value) {
     return value.lanewise(VectorOperators.SQRT);
-  }
-
-  private static FloatVector read(MemorySegment f32, long offset) {
-    return FloatVector.fromMemorySegment(F, f32, offset, LE);
-  }
-
-  private static void write(MemorySegment f32, long offset, FloatVector value) {
-    value.blend(NAN, value.test(VectorOperators.IS_NAN)).intoMemorySegment(f32, offset, LE);
   }
 }

@@ -18,13 +18,36 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Two hundred steps of every optimizer are those of PyTorch, or of the paper's formulas. */
+/**
+ * Two hundred steps of every optimizer are those of PyTorch, or of the paper's formulas, to the
+ * bit.
+ *
+ * <p>But for one instruction: PyTorch's wheels for x86 take square roots from Intel MKL, which
+ * rounds about one in six to the wrong neighbour. So each case was run twice, as PyTorch is and
+ * with its roots rounded correctly, as IEEE 754 says and as ours are: with {@code fused=True},
+ * where PyTorch has that, and else with NumPy's roots in the place of MKL's. The second run is ours
+ * bit for bit. In the first, the other neighbour of a root moves the change of a weight by 1 ulp of
+ * the change, which is many ulps of a weight that has cancelled to nearly 0; bounds for that stand
+ * here.
+ */
 class OptimizerReferenceTest {
   /** Names another Python than {@code python3} for the live comparison. */
   private static final String PYTHON = System.getenv().getOrDefault("TENSORHOLD_PYTHON", "python3");
 
+  private static final int GOLDEN_SEED = 1;
   private static final int LIVE_SEED = 2026;
-  private static final List<String> PAPERS = List.of("ftrl", "lion", "lamb", "adagrad_row");
+
+  /**
+   * Least share of weights within 1 ulp after one step beside MKL's roots. Beside rounded roots all
+   * are, because they are the same; and where there is no root.
+   */
+  private static final double NEAR_BESIDE_MKL_ROOTS = 0.98;
+
+  /** Most ulps, as {@link OptimizerReference#worst} counts, after 200 steps beside MKL's roots. */
+  private static final double WORST_BESIDE_MKL_ROOTS = 64;
+
+  /** Kinds that take no root; they are PyTorch's as it is, to the bit. */
+  private static final List<String> WITHOUT_ROOTS = List.of("sgd", "lion");
 
   @TempDir private Path folder;
 
@@ -35,12 +58,7 @@ class OptimizerReferenceTest {
   @ParameterizedTest
   @MethodSource("cases")
   void stepsAreThoseOfTheGoldenFile(String line) throws IOException {
-    OptimizerReference.compare(line, 1, part(golden(), line));
-  }
-
-  @Test
-  void oneStepIsWithinOneUnitInTheLastPlace() throws IOException {
-    assertThat(nearAfterOneStep(golden(), 1)).isGreaterThanOrEqualTo(0.999);
+    compare(line, GOLDEN_SEED, golden());
   }
 
   private static MemorySegment golden() throws IOException {
@@ -49,29 +67,35 @@ class OptimizerReferenceTest {
     }
   }
 
-  /** Of the cases that PyTorch computed; its square roots are not rounded correctly, ours are. */
-  private static double nearAfterOneStep(MemorySegment all, int seed) {
-    double sum = 0;
-    int count = 0;
-    for (String line : OptimizerReference.GOLDEN_CASES) {
-      double share = OptimizerReference.compare(line, seed, part(all, line));
-      if (!PAPERS.contains(line.split(" ", -1)[0])) {
-        sum += share;
-        count++;
-      }
+  private static void compare(String line, int seed, MemorySegment all) {
+    OptimizerReference.Expected expected = OptimizerReference.expected(line, all);
+    OptimizerReference.Run actual = OptimizerReference.run(Kernels.best(), line, seed);
+    same("with rounded roots, " + line, actual, expected.withRoundedRoots());
+    if (WITHOUT_ROOTS.contains(line.split(" ", -1)[0])) {
+      same(line, actual, expected.asShipped());
     }
-    return sum / count;
+    assertThat(OptimizerReference.near(actual.first(), expected.asShipped().first()))
+        .as("near after one step of %s", line)
+        .isGreaterThanOrEqualTo(NEAR_BESIDE_MKL_ROOTS);
+    assertThat(OptimizerReference.worst(actual.last(), expected.asShipped().last()))
+        .as("weights of %s", line)
+        .isLessThanOrEqualTo(WORST_BESIDE_MKL_ROOTS);
+    assertThat(OptimizerReference.worst(actual.slots(), expected.asShipped().slots()))
+        .as("slots of %s", line)
+        .isLessThanOrEqualTo(WORST_BESIDE_MKL_ROOTS);
   }
 
-  private static MemorySegment part(MemorySegment all, String line) {
-    long at = 0;
-    for (String before : OptimizerReference.GOLDEN_CASES) {
-      if (before.equals(line)) {
-        break;
-      }
-      at += OptimizerReference.bytes(before);
-    }
-    return all.asSlice(at, OptimizerReference.bytes(line));
+  private static void same(
+      String what, OptimizerReference.Run actual, OptimizerReference.Run expected) {
+    assertThat(Memory.hex(actual.first()))
+        .as("after one step, %s", what)
+        .isEqualTo(Memory.hex(expected.first()));
+    assertThat(Memory.hex(actual.last()))
+        .as("after all steps, %s", what)
+        .isEqualTo(Memory.hex(expected.last()));
+    assertThat(Memory.hex(actual.slots()))
+        .as("slots, %s", what)
+        .isEqualTo(Memory.hex(expected.slots()));
   }
 
   @Test
@@ -80,13 +104,26 @@ class OptimizerReferenceTest {
     assumeTrue(Files.exists(script), "left out: " + script + " is not here");
     Path error = folder.resolve("error");
     int found = run(List.of(PYTHON, "-c", "import numpy, torch"), error);
-    assumeTrue(found == 0, "left out: " + PYTHON + " has no NumPy and PyTorch: " + tail(error));
+    leaveOut(found != 0, "%s has no NumPy and PyTorch (%s)".formatted(PYTHON, tail(error)));
     Path out = folder.resolve("out");
     List<String> command = List.of(PYTHON, script.toString(), "live", "" + LIVE_SEED);
     int result = run(command, error, folder.resolve("cases"), out);
-    assumeTrue(result == 0, "left out: " + tail(error));
+    assertThat(result).as("%s of %s: %s", script, PYTHON, tail(error)).isZero();
     MemorySegment all = MemorySegment.ofArray(Files.readAllBytes(out));
-    assertThat(nearAfterOneStep(all, LIVE_SEED)).isGreaterThanOrEqualTo(0.999);
+    for (String line : OptimizerReference.GOLDEN_CASES) {
+      compare(line, LIVE_SEED, all);
+    }
+  }
+
+  /** Says so where people see it: the reason of an assumption is in a report that few open. */
+  private static void leaveOut(boolean condition, String reason) {
+    if (condition) {
+      System.out.println(
+          "The live comparison with PyTorch is left out: "
+              + reason
+              + "; set TENSORHOLD_PYTHON to a python3 that has them.");
+    }
+    assumeTrue(!condition, reason);
   }
 
   private int run(List<String> command, Path error) throws Exception {

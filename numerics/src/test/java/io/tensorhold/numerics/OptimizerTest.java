@@ -110,6 +110,7 @@ class OptimizerTest {
     "rmsprop, centered, 0.5",
     "adadelta, rho, 1.1",
     "ftrl, alpha, 0",
+    "ftrl, alpha, 1e-10",
     "ftrl, l1, -1",
     "lion, beta2, NaN",
     "lamb, beta1, 1",
