@@ -1,5 +1,6 @@
 package io.tensorhold.server.shard;
 
+import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.OffHeap;
@@ -243,6 +244,11 @@ public final class ShardMachine implements AutoCloseable {
   /** The last step that a model's ranks have closed together. */
   public synchronized long closedStep(long model) {
     return state.steps.closedStep(model);
+  }
+
+  /** What the latest step of a model was made with; null: it is another, or has no factors. */
+  public synchronized @Nullable StepFactors factors(long model, long step) {
+    return state.steps.factors(model, step);
   }
 
   /** The parameter as the shard knows it; null before its first push and after it was dropped. */
