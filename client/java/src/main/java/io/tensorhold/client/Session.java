@@ -191,7 +191,7 @@ public final class Session implements AutoCloseable {
       result = inTurn(() -> gathered(model, messages, step));
     } else {
       StepFactors own =
-          operation == Operation.GRADIENT && step != Step.NONE
+          operation == Operation.GRADIENT && !step.equals(Step.NONE)
               ? GatheredFactors.ofOneWorker(model, parts)
               : null;
       result =

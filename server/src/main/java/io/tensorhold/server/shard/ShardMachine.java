@@ -184,15 +184,9 @@ public final class ShardMachine implements AutoCloseable {
     if (unit != null) {
       return unit;
     }
-    MemorySegment memory = store.read(key, parameter.blockBytes(key.block()));
-    if (memory != null && deletions.contains(key)) {
-      OffHeap.free(memory);
-      memory = null;
-    }
-    unit =
-        memory == null
-            ? Unit.zeros(parameter, key.block())
-            : new Unit(memory, BlockLayout.logIndex(memory));
+    MemorySegment memory =
+        deletions.contains(key) ? null : store.read(key, parameter.blockBytes(key.block()));
+    unit = memory == null ? Unit.zeros(parameter, key.block()) : Unit.stored(memory);
     tier.addDirty(key, unit);
     return unit;
   }
@@ -210,7 +204,7 @@ public final class ShardMachine implements AutoCloseable {
     if (memory == null) {
       return null;
     }
-    unit = new Unit(memory, BlockLayout.logIndex(memory));
+    unit = Unit.stored(memory);
     return tier.addClean(key, unit) ? unit.hold() : unit;
   }
 

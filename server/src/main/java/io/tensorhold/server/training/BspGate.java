@@ -92,9 +92,6 @@ final class BspGate {
       if (step == null) {
         // Only now: a step that has left the gate is in the shard's state.
         Outcome objection = log.objection(mine.push().mark(), mine.push().push());
-        if (objection == null && mine.push().needs().any() && earlier(key)) {
-          objection = Outcome.UNFINISHED;
-        }
         if (objection != null) {
           answer(mine, objection);
           return;
@@ -136,6 +133,15 @@ final class BspGate {
   private boolean earlier(StepKey key) {
     StepKey first = steps.ceilingKey(new StepKey(key.term(), key.model(), 0, 0));
     return first != null && first.model() == key.model() && first.step() < key.step();
+  }
+
+  /** Goes on with the steps that waited for an earlier one. */
+  private void proceedAll() {
+    List<Map.Entry<StepKey, GatheredStep>> all;
+    synchronized (this) {
+      all = steps.entrySet().stream().filter(e -> e.getValue().awaitsTurn()).toList();
+    }
+    all.forEach(entry -> proceed(entry.getKey(), entry.getValue(), null));
   }
 
   /** A rank says a push again, without its payload, and brings the step's factors. */
@@ -181,6 +187,9 @@ final class BspGate {
         return;
       }
       StepPush any = step.any();
+      if (any.needs().any() && earlier(key)) {
+        return;
+      }
       // What another part of the step was made with counts before anything that a rank says.
       StepFactors made = any.needs().any() ? log.factors(key.model(), key.step()) : null;
       factors = made != null ? made : step.factors();
@@ -274,6 +283,7 @@ final class BspGate {
       }
     }
     step.late.forEach(this::again);
+    proceedAll();
   }
 
   private void again(Contribution contribution) {
@@ -347,6 +357,7 @@ final class BspGate {
     }
     reopened.forEach(this::again);
     overdue.forEach(this::late);
+    proceedAll();
   }
 
   private void late(Overdue overdue) {

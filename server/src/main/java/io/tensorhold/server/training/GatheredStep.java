@@ -66,6 +66,11 @@ final class GatheredStep {
     this.since = since;
   }
 
+  /** Whether its ranks are known, and nothing was done with them. */
+  boolean awaitsTurn() {
+    return fixed && !sent && sums == null;
+  }
+
   StepPush any() {
     return arrived.firstEntry().getValue().push;
   }
