@@ -394,14 +394,7 @@ final class BspGate {
     steps.forEach(
         (key, step) -> {
           if (key.model() == model && !step.fixed) {
-            waits.add(
-                StepWait.newBuilder()
-                    .setStep(key.step())
-                    .setPart(key.part())
-                    .addAllWaiting(step.arrived.keySet())
-                    .addAllMissing(step.missing())
-                    .setAgeMs((nanos.getAsLong() - step.since) / 1_000_000)
-                    .build());
+            waits.add(step.wait(key, nanos.getAsLong()));
           }
         });
     return waits;

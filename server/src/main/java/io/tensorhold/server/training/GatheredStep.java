@@ -1,6 +1,7 @@
 package io.tensorhold.server.training;
 
 import io.tensorhold.numerics.Kernels;
+import io.tensorhold.proto.v1.StepWait;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand;
@@ -120,6 +121,17 @@ final class GatheredStep {
       }
     }
     return missing;
+  }
+
+  /** For whom it waits. */
+  StepWait wait(StepKey key, long nanos) {
+    return StepWait.newBuilder()
+        .setStep(key.step())
+        .setPart(key.part())
+        .addAllWaiting(arrived.keySet())
+        .addAllMissing(missing())
+        .setAgeMs((nanos - since) / 1_000_000)
+        .build();
   }
 
   /** The factors that a rank has brought: all that the step takes, or null. */

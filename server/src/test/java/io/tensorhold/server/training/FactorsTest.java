@@ -185,7 +185,7 @@ class FactorsTest {
         case 1 -> restart(model, sim);
         case 2 -> resend(model, sim, shard);
         case 3 -> {
-          shards.get(shard).nanos += 20_000_000;
+          shards.get(shard).nanos += 90_000_000;
           gates.get(shard).sweep();
         }
         case 4, 5, 6, 7, 8, 9, 10, 11, 12, 13 -> {
