@@ -12,7 +12,6 @@ import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
 import io.tensorhold.server.training.GatheredStep.Contribution;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -310,10 +309,10 @@ final class BspGate {
 
   /** Refuses what waits under another term than the one this server leads in. */
   void drop(Leadership now, Refusal refusal) {
-    refuse(removeIf(key -> !now.leads() || key.term() != now.term()), refusal);
+    removeIf(key -> !now.leads() || key.term() != now.term(), refusal);
   }
 
-  private List<Contribution> removeIf(Predicate<StepKey> filter) {
+  private void removeIf(Predicate<StepKey> filter, Refusal refusal) {
     List<Contribution> removed = new ArrayList<>();
     synchronized (this) {
       Iterator<Map.Entry<StepKey, GatheredStep>> all = steps.entrySet().iterator();
@@ -326,11 +325,7 @@ final class BspGate {
       }
       removed.forEach(contribution -> bytes -= contribution.bytes());
     }
-    return removed;
-  }
-
-  private static void refuse(Collection<Contribution> contributions, Refusal refusal) {
-    contributions.forEach(one -> one.done().completeExceptionally(refusal));
+    removed.forEach(contribution -> contribution.done().completeExceptionally(refusal));
   }
 
   /** Does with steps whose ranks are late what their models say. */
@@ -382,7 +377,7 @@ final class BspGate {
         Refusal refusal =
             new Refusal(
                 Reason.STEP_FAILED, what, "step", key.step(), "missing-ranks", missing.toString());
-        refuse(removeIf(other -> other.equals(key)), refusal);
+        removeIf(other -> other.equals(key), refusal);
       }
       default -> logger.warn("{}: it waits", what);
     }
