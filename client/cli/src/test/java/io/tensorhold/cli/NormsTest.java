@@ -68,7 +68,7 @@ class NormsTest {
 
   /** Every third step is small: its norm is below the limit. */
   private static float[] gradient(int tensor, int rank, long step) {
-    return random(step * 1000 + rank * 10 + tensor, SIZES[tensor], step % 3 == 0 ? 0.05 : 1);
+    return random(step * 1000 + rank * 10L + tensor, SIZES[tensor], step % 3 == 0 ? 0.05 : 1);
   }
 
   private static ModelSpec.Builder spec(String name, String kind, Consistency consistency) {

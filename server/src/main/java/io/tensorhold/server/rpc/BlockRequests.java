@@ -176,12 +176,7 @@ final class BlockRequests {
       Operation operation,
       List<Part> parts,
       Frame<PushHeader> frame) {
-    Part first = parts.getFirst();
-    ParameterRecord firstParameter = view.record(first.parameter());
-    PushPayload payload =
-        parts.size() == 1 && PushPayload.makesBlock(firstParameter, operation, first)
-            ? PushPayload.ofBlock(firstParameter, first.block())
-            : PushPayload.of(frame.payloadBytes());
+    PushPayload payload = PushPayload.room(view, operation, parts, frame.payloadBytes());
     try {
       for (int i = 0; i < parts.size(); i++) {
         Part part = parts.get(i);
