@@ -147,7 +147,7 @@ final class BlockRequests {
     }
     PushPayload payload =
         header.getWithoutPayload()
-            ? PushPayload.of(0)
+            ? PushPayload.room(view, operation, List.of(), 0)
             : receive(view, header, operation, parts, frame);
     PushCommand command =
         new PushCommand(List.of(tag), operation, parts, payload.memory(), factors, payload.block());
