@@ -136,6 +136,11 @@ final class ShardStateMachine extends BaseStateMachine {
     }
   }
 
+  /** Index up to which the database that was opened holds everything. */
+  long index() {
+    return open(machine).appliedIndex();
+  }
+
   /** The store has met damage: if another replica mends it, this one serves no more. */
   private boolean damaged(String what) {
     boolean mended = onDamage.test(what);
