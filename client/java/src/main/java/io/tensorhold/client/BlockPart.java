@@ -12,6 +12,15 @@ import java.util.List;
  */
 record BlockPart(
     Parameter parameter, int block, Codec codec, List<Integer> runs, List<MemorySegment> pieces) {
+  /** Elements that are sent. */
+  int elements() {
+    int elements = runs.isEmpty() ? parameter.elementsIn(block) : 0;
+    for (int i = 1; i < runs.size(); i += 2) {
+      elements += runs.get(i);
+    }
+    return elements;
+  }
+
   long bytes() {
     long bytes = 0;
     for (MemorySegment piece : pieces) {

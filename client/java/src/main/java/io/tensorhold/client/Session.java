@@ -7,14 +7,15 @@ import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
-import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.proto.v1.PushResponse;
+import io.tensorhold.proto.v1.StepFactors;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
-import io.tensorhold.wire.ShardHash;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedSet;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
@@ -23,6 +24,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -34,8 +36,6 @@ import org.jspecify.annotations.Nullable;
  * not acknowledged, a push waits.
  */
 public final class Session implements AutoCloseable {
-  private static final int BLOCKS_PER_PUSH = 1024;
-
   private final ClusterConnection cluster;
   private final long id;
   private final int shards;
@@ -46,6 +46,8 @@ public final class Session implements AutoCloseable {
   private final AtomicReference<@Nullable Throwable> firstFailure = new AtomicReference<>();
   private long lastSeq;
   private CompletableFuture<?> all = CompletableFuture.completedFuture(null);
+  private CompletableFuture<PushResult> lastGathered =
+      CompletableFuture.completedFuture(PushResult.NOTHING);
 
   /**
    * Where a push belongs: nothing for ASSIGN and ADD.
@@ -182,71 +184,100 @@ public final class Session implements AutoCloseable {
 
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
-    TreeMap<Integer, List<BlockPart>> byShard = new TreeMap<>();
-    for (BlockPart part : parts) {
-      int shard = ShardHash.shard(part.parameter().id(), part.block(), shards);
-      byShard.computeIfAbsent(shard, s -> new ArrayList<>()).add(part);
+    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
+    List<PushPart> messages = PushPart.split(parts, shards, everyShard);
+    CompletableFuture<PushResult> result;
+    if (step.everyShard && GatheredFactors.needed(model)) {
+      result = inTurn(() -> gathered(model, messages, step));
+    } else {
+      StepFactors own =
+          operation == Operation.GRADIENT && !step.equals(Step.NONE)
+              ? GatheredFactors.ofOneWorker(model, parts)
+              : null;
+      result =
+          PushResult.all(
+              messages.stream()
+                  .map(message -> sendOne(model, operation, message, step, own, false))
+                  .toList());
     }
-    if (step.everyShard) {
-      model.shards(shards).forEach(shard -> byShard.putIfAbsent(shard, List.of()));
-    }
-    List<CompletableFuture<PushResult>> sent = new ArrayList<>();
-    byShard.forEach(
-        (shard, ofShard) -> {
-          List<List<BlockPart>> messages = messages(ofShard);
-          for (int part = 0; part < messages.size(); part++) {
-            PushHeader.Builder header = PushHeader.newBuilder().setShard(shard);
-            header.setPart(part).setParts(messages.size());
-            sent.add(sendOne(model, operation, header, messages.get(part), step));
-          }
-        });
-    CompletableFuture<PushResult> result =
-        CompletableFuture.allOf(sent.toArray(CompletableFuture[]::new))
-            .thenApply(
-                done -> {
-                  PushResult sum = PushResult.NOTHING;
-                  for (CompletableFuture<PushResult> one : sent) {
-                    sum = sum.plus(one.join());
-                  }
-                  return sum;
-                });
     synchronized (this) {
       all = all.thenCombine(result.exceptionally(e -> PushResult.NOTHING), (a, b) -> null);
     }
     return result;
   }
 
-  private static List<List<BlockPart>> messages(List<BlockPart> parts) {
-    List<List<BlockPart>> messages = new ArrayList<>();
-    int from = 0;
-    do {
-      int to = end(parts, from);
-      messages.add(parts.subList(from, to));
-      from = to;
-    } while (from < parts.size());
-    return messages;
+  /** One after another, whatever becomes of them: a step is measured when those before are made. */
+  private synchronized CompletableFuture<PushResult> inTurn(
+      Supplier<CompletableFuture<PushResult>> step) {
+    CompletableFuture<PushResult> result =
+        lastGathered.thenComposeAsync(before -> step.get(), cluster.executor());
+    lastGathered = result.exceptionally(failed -> PushResult.NOTHING);
+    return result;
   }
 
-  /** Where a message ends that begins at {@code from}: as full as allowed, at least one block. */
-  private static int end(List<BlockPart> parts, int from) {
-    long bytes = 0;
-    int to = from;
-    while (to < parts.size()
-        && to - from < BLOCKS_PER_PUSH
-        && (to == from || bytes + parts.get(to).bytes() <= ChannelSettings.PUSH_PAYLOAD_BYTES)) {
-      bytes += parts.get(to).bytes();
-      to++;
+  /** A step that ends when the sums of all shards have met. */
+  private CompletableFuture<PushResult> gathered(
+      ModelHandle model, List<PushPart> messages, Step step) {
+    long guard;
+    synchronized (this) {
+      guard = ++lastSeq; // of no push: acked_below stays below the pushes of this step
+      outstanding.add(guard);
     }
-    return to;
+    GatheredFactors.Sender sender =
+        (message, factors, again) ->
+            exchange(model, Operation.GRADIENT, message, step, factors, again);
+    return new GatheredFactors(model, messages, sender, cluster.executor())
+        .run()
+        .whenComplete(
+            (done, failure) -> {
+              synchronized (this) {
+                outstanding.remove(guard);
+              }
+              if (failure != null) {
+                firstFailure.compareAndSet(null, failure);
+              }
+            });
   }
 
   private CompletableFuture<PushResult> sendOne(
       ModelHandle model,
       Operation operation,
-      PushHeader.Builder header,
-      List<BlockPart> blocks,
-      Step step) {
-    int shard = header.getShard();
+      PushPart message,
+      Step step,
+      @Nullable StepFactors factors,
+      boolean again) {
+    return exchange(model, operation, message, step, factors, again)
+        .whenComplete(
+            (ack, failure) -> {
+              if (failure != null) {
+                firstFailure.compareAndSet(null, failure);
+              }
+            })
+        .thenApply(PushResult::of);
+  }
+
+  /**
+   * Sends a message until it is answered.
+   *
+   * @param again its payload was sent before, and is left out
+   */
+  private CompletableFuture<PushResponse> exchange(
+      ModelHandle model,
+      Operation operation,
+      PushPart message,
+      Step step,
+      @Nullable StepFactors factors,
+      boolean again) {
+    int shard = message.shard();
+    PushHeader.Builder header =
+        PushHeader.newBuilder()
+            .setShard(shard)
+            .setPart(message.part())
+            .setParts(message.parts())
+            .setWithoutPayload(again);
+    if (factors != null) {
+      header.setFactors(factors);
+    }
     header
         .setSession(id)
         .setModelId(model.id())
@@ -262,14 +293,16 @@ public final class Session implements AutoCloseable {
     }
     List<MemorySegment> pieces = new ArrayList<>();
     long bytes = 0;
-    for (BlockPart block : blocks) {
+    for (BlockPart block : message.blocks()) {
       header.addBlocks(describe(block));
-      pieces.addAll(block.pieces());
-      bytes += block.bytes();
+      if (!again) {
+        pieces.addAll(block.pieces());
+        bytes += block.bytes();
+      }
     }
     int permits = (int) Math.min(Math.max(1, bytes), cluster.options().maxInFlightBytes());
     room.acquireUninterruptibly(permits);
-    CompletableFuture<io.tensorhold.proto.v1.PushResponse> done = new CompletableFuture<>();
+    CompletableFuture<PushResponse> done = new CompletableFuture<>();
     boolean withBlocks = step.updated != null;
     PushLane lane =
         lanes.computeIfAbsent(
@@ -285,18 +318,15 @@ public final class Session implements AutoCloseable {
               header.setSeq(seq).build(), pieces, bytes, cluster.deadlineNanos(), updated, done));
     }
     return done.whenComplete(
-            (ack, failure) -> {
-              synchronized (this) {
-                outstanding.remove(seq);
-              }
-              room.release(permits);
-              if (failure != null) {
-                firstFailure.compareAndSet(null, failure);
-              } else if (checkpointed) {
-                terms.put(shard, ack.getTerm());
-              }
-            })
-        .thenApply(PushResult::of);
+        (ack, failure) -> {
+          synchronized (this) {
+            outstanding.remove(seq);
+          }
+          room.release(permits);
+          if (failure == null && checkpointed) {
+            terms.put(shard, ack.getTerm());
+          }
+        });
   }
 
   private static BlockHeader describe(BlockPart block) {

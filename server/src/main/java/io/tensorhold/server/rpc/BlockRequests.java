@@ -17,6 +17,7 @@ import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
@@ -119,7 +120,8 @@ final class BlockRequests {
     for (BlockHeader block : header.getBlocksList()) {
       ParameterRecord parameter = view.record(block.getParameterId());
       String name = view.name(block.getParameterId());
-      Part part = part(name, block, frame.payloadBytes() - offset);
+      long left = header.getWithoutPayload() ? Limits.PUSH_BYTES : frame.payloadBytes();
+      Part part = part(name, block, left - offset);
       PartCheck.check(name, parameter, operation, part);
       checkShard(header, name, parameter, part);
       offset += part.payloadBytes();
@@ -127,7 +129,7 @@ final class BlockRequests {
       parts.add(part);
       parameters.add(parameter);
     }
-    if (offset != frame.payloadBytes()) {
+    if (!header.getWithoutPayload() && offset != frame.payloadBytes()) {
       throw lengthOf(
           "the blocks of the push take %d bytes".formatted(offset), frame.payloadBytes());
     }
@@ -135,18 +137,24 @@ final class BlockRequests {
       throw limit("bytes of the blocks that a push touches", touched, Limits.TOUCHED_BYTES);
     }
     Tag tag = new Tag(header.getSession(), header.getSeq(), header.getAckedBelow());
-    PushPayload payload = receive(view, header, operation, parts, frame);
-    PushCommand command =
-        new PushCommand(List.of(tag), operation, parts, payload.memory(), null, payload.block());
-    try {
+    StepFactors ofStep = FactorsCheck.factors(view, header);
+    boolean together = FactorsCheck.together(view, operation);
+    PushCommand.Factors factors =
+        ofStep == null || together
+            ? null
+            : ofStep.of(view.model().getSpec().getParameters(0).getId(), parts);
+    if (!together) {
       for (int i = 0; i < parts.size(); i++) {
         long id = parts.get(i).parameter();
-        PartCheck.checkFactors(view.name(id), view.record(id), command, i);
+        PartCheck.checkFactors(view.name(id), view.record(id), operation, factors, i);
       }
-    } catch (Refusal e) {
-      payload.release();
-      throw e;
     }
+    PushPayload payload =
+        header.getWithoutPayload()
+            ? PushPayload.room(view, operation, List.of(), 0)
+            : receive(view, header, operation, parts, frame);
+    PushCommand command =
+        new PushCommand(List.of(tag), operation, parts, payload.memory(), factors, payload.block());
     return new CheckedPush(view, command, parameters, payload);
   }
 
@@ -261,7 +269,7 @@ final class BlockRequests {
   }
 
   /** What a push says of the step that it is a part of. */
-  static Trainer.Step step(PushHeader header, MemorySegment payload) {
+  static Trainer.Step step(PushHeader header, ModelView view, MemorySegment payload) {
     if (header.getStep() == 0) {
       return Trainer.Step.NONE;
     }
@@ -275,7 +283,14 @@ final class BlockRequests {
       offset += bytes;
     }
     return new Trainer.Step(
-        header.getStep(), header.getRank(), header.getPart(), header.getParts(), crc.value());
+        header.getStep(),
+        header.getRank(),
+        header.getPart(),
+        header.getParts(),
+        crc.value(),
+        view.needs(),
+        FactorsCheck.factors(view, header),
+        header.getWithoutPayload());
   }
 
   private static Operation operation(PushHeader header) {

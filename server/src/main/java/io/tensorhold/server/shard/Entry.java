@@ -24,8 +24,9 @@ import org.jspecify.annotations.Nullable;
  * 2 REGISTER  a parameter record (ParameterRecord)
  * 3 DROP      u64 first, u64 last: parameters that are gone, both included
  * 4 PUT       u64 parameter, u32 block, a whole block (BlockLayout)
- * 5 STEP      u64 model, u64 step, u32 part, u32 parts, u8 together, u16 n, n × (u32 rank, u32 crc);
- *             then the body of a PUSH with n tags
+ * 5 STEP      u64 model, u64 step, u32 part, u32 parts, u8 flags (1 together, 2 factors),
+ *             u16 n, n × (u32 rank, u32 crc); if flagged: f32 gradient scale, u32 m, m × f32 trust
+ *             ratio by parameter id from the model's first; then the body of a PUSH with n tags
  * 6 CLAIM     u64 model, u32 rank, u64 session, u8 together, u64 base
  * 7 COMPARE   nothing: every replica computes its checksum at this index
  * </pre>
@@ -77,7 +78,10 @@ public final class Entry {
     return out.array();
   }
 
-  /** An entry of a push that is a part of a step. */
+  /**
+   * An entry of a push that is a part of a step. The step's factors, if the mark has them, become
+   * the push's when it is read.
+   */
   public static byte[] step(StepMark mark, PushCommand push) {
     ByteBuffer out = allocate(Math.toIntExact(5 + mark.bytes() + bodyBytes(push)), STEP);
     mark.write(out);
@@ -199,7 +203,10 @@ public final class Entry {
             case PUSH -> new Command.Push(readPush(body), null);
             case STEP -> {
               StepMark mark = StepMark.read(body);
-              yield new Command.Push(readPush(body), mark);
+              PushCommand push = readPush(body);
+              StepFactors ofStep = mark.factors();
+              yield new Command.Push(
+                  ofStep == null ? push : push.with(ofStep.of(mark.model(), push.parts())), mark);
             }
             case CLAIM ->
                 new Command.Claim(

@@ -80,7 +80,7 @@ final class ParameterTable {
       try {
         String name = "parameter " + part.parameter();
         PartCheck.check(name, parameter, push.operation(), part);
-        PartCheck.checkFactors(name, parameter, push, i);
+        PartCheck.checkFactors(name, parameter, push.operation(), push.factors(), i);
       } catch (Refusal e) {
         return false;
       }

@@ -7,6 +7,7 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Whether a block's part of a push fits its parameter.
@@ -178,11 +179,14 @@ public final class PartCheck {
    * @throws Refusal OPTIMIZER_INVALID saying what is missing
    */
   public static void checkFactors(
-      String name, ParameterRecord parameter, PushCommand push, int part) {
-    if (push.operation() != Operation.GRADIENT) {
+      String name,
+      ParameterRecord parameter,
+      Operation operation,
+      PushCommand.@Nullable Factors factors,
+      int part) {
+    if (operation != Operation.GRADIENT) {
       return;
     }
-    PushCommand.Factors factors = push.factors();
     if (factors == null) {
       double clipNorm = parameter.rule().clipNorm();
       if (clipNorm > 0) {
@@ -195,10 +199,10 @@ public final class PartCheck {
     }
     float scale = factors.gradientScale();
     float trust = factors.trust()[part];
-    if (!(scale >= 0 && scale <= 1) || !(trust >= 0 && trust < Float.POSITIVE_INFINITY)) {
+    if (!(scale > 0 && scale <= 1) || !(trust >= 0 && trust < Float.POSITIVE_INFINITY)) {
       throw new Refusal(
           Reason.OPTIMIZER_INVALID,
-          "factors for %s: gradient scale value=%s allowed=0..1, trust ratio value=%s allowed=finite, not negative"
+          "factors for %s: gradient scale value=%s allowed=above 0, to 1; trust ratio value=%s allowed=finite, not negative"
               .formatted(name, scale, trust),
           "parameter",
           name);

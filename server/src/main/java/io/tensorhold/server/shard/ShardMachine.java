@@ -1,5 +1,6 @@
 package io.tensorhold.server.shard;
 
+import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.OffHeap;
@@ -184,15 +185,9 @@ public final class ShardMachine implements AutoCloseable {
     if (unit != null) {
       return unit;
     }
-    MemorySegment memory = store.read(key, parameter.blockBytes(key.block()));
-    if (memory != null && deletions.contains(key)) {
-      OffHeap.free(memory);
-      memory = null;
-    }
-    unit =
-        memory == null
-            ? Unit.zeros(parameter, key.block())
-            : new Unit(memory, BlockLayout.logIndex(memory));
+    MemorySegment memory =
+        deletions.contains(key) ? null : store.read(key, parameter.blockBytes(key.block()));
+    unit = memory == null ? Unit.zeros(parameter, key.block()) : Unit.stored(memory);
     tier.addDirty(key, unit);
     return unit;
   }
@@ -210,7 +205,7 @@ public final class ShardMachine implements AutoCloseable {
     if (memory == null) {
       return null;
     }
-    unit = new Unit(memory, BlockLayout.logIndex(memory));
+    unit = Unit.stored(memory);
     return tier.addClean(key, unit) ? unit.hold() : unit;
   }
 
@@ -244,6 +239,11 @@ public final class ShardMachine implements AutoCloseable {
   /** The last step that a model's ranks have closed together. */
   public synchronized long closedStep(long model) {
     return state.steps.closedStep(model);
+  }
+
+  /** What the latest step of a model was made with; null: it is another, or has no factors. */
+  public synchronized @Nullable StepFactors factors(long model, long step) {
+    return state.steps.factors(model, step);
   }
 
   /** The parameter as the shard knows it; null before its first push and after it was dropped. */
