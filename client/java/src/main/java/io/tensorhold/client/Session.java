@@ -22,6 +22,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -36,6 +37,9 @@ import org.jspecify.annotations.Nullable;
 public final class Session implements AutoCloseable {
   private static final int BLOCKS_PER_PUSH = 1024;
 
+  /** What a message decodes to at most, whatever codec makes it small. */
+  private static final long F32_BYTES_PER_PUSH = 16L << 20;
+
   private final ClusterConnection cluster;
   private final long id;
   private final int shards;
@@ -44,6 +48,10 @@ public final class Session implements AutoCloseable {
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
   private final Semaphore room;
   private final AtomicReference<@Nullable Throwable> firstFailure = new AtomicReference<>();
+  private final GradientEncoder gradients = new GradientEncoder();
+  private final LongAdder pushed = new LongAdder();
+  private final LongAdder pushedAsF32 = new LongAdder();
+  private final LongAdder pulled = new LongAdder();
   private long lastSeq;
   private CompletableFuture<?> all = CompletableFuture.completedFuture(null);
 
@@ -78,6 +86,24 @@ public final class Session implements AutoCloseable {
     return id;
   }
 
+  /**
+   * The gradients of steps from now on are encoded so; at first they are f32. A step that was
+   * refused is not in the residual any more: error feedback keeps what encoding left out, no more.
+   */
+  public void encodeGradients(GradientCodec codec) {
+    gradients.use(codec);
+  }
+
+  /** What encodes gradients. */
+  GradientEncoder gradients() {
+    return gradients;
+  }
+
+  /** Bytes that this session has pushed and pulled. */
+  public SessionTraffic traffic() {
+    return new SessionTraffic(pushed.sum(), pushedAsF32.sum(), pulled.sum());
+  }
+
   /** Pushes a whole tensor: its elements under a codec, row-major. */
   public CompletableFuture<PushResult> push(
       Parameter parameter, Operation operation, Codec codec, MemorySegment source) {
@@ -101,10 +127,13 @@ public final class Session implements AutoCloseable {
     List<BlockPart> parts = new ArrayList<>();
     for (BlockPayload block : blocks) {
       Parameter parameter = block.parameter();
-      TensorParts.requireBytes(
-          "block %d of %s".formatted(block.block(), parameter.name()),
-          block.codec().bytes(parameter.dtype(), parameter.elementsIn(block.block())),
-          block.bytes());
+      long elements = parameter.elementsIn(block.block());
+      if (!block.codec().fits(parameter.dtype(), elements, block.bytes().byteSize())) {
+        TensorParts.requireBytes(
+            "block %d of %s".formatted(block.block(), parameter.name()),
+            block.codec().bytes(parameter.dtype(), elements),
+            block.bytes());
+      }
       parts.add(
           new BlockPart(
               parameter, block.block(), block.codec(), List.of(), List.of(block.bytes())));
@@ -113,14 +142,16 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * A gradient of an asynchronous model, as f32 of several tensors. Step and rank are for people:
-   * the steps that are counted are those of a {@link Worker}.
+   * A gradient of an asynchronous model: f32 of several tensors, encoded as {@link
+   * #encodeGradients} says. Step and rank are for people: the steps that are counted are those of a
+   * {@link Worker}.
    *
    * @return ends when every shard has made the step
    */
   public CompletableFuture<PushResult> step(
-      ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> gradients) {
-    return send(model, Operation.GRADIENT, parts(gradients), Step.uncounted(step, rank, null));
+      ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> values) {
+    return send(
+        model, Operation.GRADIENT, gradients.encode(values), Step.uncounted(step, rank, null));
   }
 
   /** The same, and brings the updated values back as f32 in the same round trip. */
@@ -128,10 +159,10 @@ public final class Session implements AutoCloseable {
       ModelHandle model,
       long step,
       int rank,
-      Map<Parameter, MemorySegment> gradients,
+      Map<Parameter, MemorySegment> values,
       Map<Parameter, MemorySegment> updated) {
     Step of = Step.uncounted(step, rank, into(model, updated));
-    return send(model, Operation.GRADIENT, parts(gradients), of);
+    return send(model, Operation.GRADIENT, gradients.encode(values), of);
   }
 
   /**
@@ -142,21 +173,24 @@ public final class Session implements AutoCloseable {
   CompletableFuture<PushResult> workerStep(
       Worker worker,
       long step,
-      Map<Parameter, MemorySegment> gradients,
+      Map<Parameter, MemorySegment> values,
       @Nullable Map<Parameter, MemorySegment> updated) {
     Consumer<Frame<PushPullHeader>> target = updated == null ? null : into(worker.model(), updated);
     return send(
         worker.model(),
         Operation.GRADIENT,
-        parts(gradients),
+        gradients.encode(values),
         new Step(step, worker.rank(), true, worker.catalogIndex(), target));
   }
 
-  private static Consumer<Frame<PushPullHeader>> into(
+  private Consumer<Frame<PushPullHeader>> into(
       ModelHandle model, Map<Parameter, MemorySegment> updated) {
     Map<Long, MemorySegment> targets = new TreeMap<>();
     updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
-    return frame -> copy(model, frame, targets);
+    return frame -> {
+      pulled.add(frame.payloadBytes());
+      copy(model, frame, targets);
+    };
   }
 
   private static void copy(
@@ -172,20 +206,14 @@ public final class Session implements AutoCloseable {
     }
   }
 
-  private static List<BlockPart> parts(Map<Parameter, MemorySegment> tensors) {
-    List<BlockPart> parts = new ArrayList<>();
-    tensors.entrySet().stream()
-        .sorted((a, b) -> Long.compareUnsigned(a.getKey().id(), b.getKey().id()))
-        .forEach(e -> parts.addAll(TensorParts.whole(e.getKey(), Codec.F32, e.getValue())));
-    return parts;
-  }
-
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
     TreeMap<Integer, List<BlockPart>> byShard = new TreeMap<>();
     for (BlockPart part : parts) {
       int shard = ShardHash.shard(part.parameter().id(), part.block(), shards);
       byShard.computeIfAbsent(shard, s -> new ArrayList<>()).add(part);
+      pushed.add(part.bytes());
+      pushedAsF32.add(part.f32Bytes());
     }
     if (step.everyShard) {
       model.shards(shards).forEach(shard -> byShard.putIfAbsent(shard, List.of()));
@@ -230,11 +258,15 @@ public final class Session implements AutoCloseable {
   /** Where a message ends that begins at {@code from}: as full as allowed, at least one block. */
   private static int end(List<BlockPart> parts, int from) {
     long bytes = 0;
+    long f32Bytes = 0;
     int to = from;
     while (to < parts.size()
         && to - from < BLOCKS_PER_PUSH
-        && (to == from || bytes + parts.get(to).bytes() <= ChannelSettings.PUSH_PAYLOAD_BYTES)) {
+        && (to == from
+            || (bytes + parts.get(to).bytes() <= ChannelSettings.PUSH_PAYLOAD_BYTES
+                && f32Bytes + parts.get(to).f32Bytes() <= F32_BYTES_PER_PUSH))) {
       bytes += parts.get(to).bytes();
+      f32Bytes += parts.get(to).f32Bytes();
       to++;
     }
     return to;
