@@ -171,18 +171,26 @@ final class BlockRequests {
     }
   }
 
+  /** A part of a step may have no blocks: its shard has none of those that the step names. */
+  private static PushPayload memory(
+      ModelView view, Operation operation, List<Part> parts, long bytes) {
+    if (parts.size() == 1) {
+      Part only = parts.getFirst();
+      ParameterRecord parameter = view.record(only.parameter());
+      if (PushPayload.makesBlock(parameter, operation, only)) {
+        return PushPayload.ofBlock(parameter, only.block());
+      }
+    }
+    return PushPayload.of(bytes);
+  }
+
   private static PushPayload receive(
       ModelView view,
       PushHeader header,
       Operation operation,
       List<Part> parts,
       Frame<PushHeader> frame) {
-    Part first = parts.getFirst();
-    ParameterRecord firstParameter = view.record(first.parameter());
-    PushPayload payload =
-        parts.size() == 1 && PushPayload.makesBlock(firstParameter, operation, first)
-            ? PushPayload.ofBlock(firstParameter, first.block())
-            : PushPayload.of(frame.payloadBytes());
+    PushPayload payload = memory(view, operation, parts, frame.payloadBytes());
     try {
       for (int i = 0; i < parts.size(); i++) {
         Part part = parts.get(i);

@@ -226,7 +226,7 @@ public final class CompareCommand implements Callable<Integer> {
               sum.pushedAsF32() + worker.traffic().pushedAsF32(),
               sum.pulled() + worker.traffic().pulled());
       for (int i = 0; i < steps; i++) {
-        mean[i] += worker.losses()[i] / seen.size();
+        mean[i] += worker.losses().get(i) / seen.size();
       }
     }
     System.out.printf(

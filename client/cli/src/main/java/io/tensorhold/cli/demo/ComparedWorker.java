@@ -13,6 +13,7 @@ import io.tensorhold.numerics.Schedule;
 import io.tensorhold.numerics.StateCodec;
 import io.tensorhold.numerics.UpdateRule;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 
@@ -41,7 +42,7 @@ final class ComparedWorker {
   }
 
   /** What a worker has seen. */
-  record Seen(double[] losses, SessionTraffic traffic) {}
+  record Seen(List<Double> losses, SessionTraffic traffic) {}
 
   /** Trains to the end. */
   static Seen run(
@@ -60,7 +61,7 @@ final class ComparedWorker {
       } else {
         own.sendSeldom(run.innerSteps(), overlap);
       }
-      return new Seen(own.losses, worker.session().traffic());
+      return new Seen(Arrays.stream(own.losses).boxed().toList(), worker.session().traffic());
     }
   }
 
