@@ -171,26 +171,13 @@ final class BlockRequests {
     }
   }
 
-  /** A part of a step may have no blocks: its shard has none of those that the step names. */
-  private static PushPayload memory(
-      ModelView view, Operation operation, List<Part> parts, long bytes) {
-    if (parts.size() == 1) {
-      Part only = parts.getFirst();
-      ParameterRecord parameter = view.record(only.parameter());
-      if (PushPayload.makesBlock(parameter, operation, only)) {
-        return PushPayload.ofBlock(parameter, only.block());
-      }
-    }
-    return PushPayload.of(bytes);
-  }
-
   private static PushPayload receive(
       ModelView view,
       PushHeader header,
       Operation operation,
       List<Part> parts,
       Frame<PushHeader> frame) {
-    PushPayload payload = memory(view, operation, parts, frame.payloadBytes());
+    PushPayload payload = PushPayload.room(view, operation, parts, frame.payloadBytes());
     try {
       for (int i = 0; i < parts.size(); i++) {
         Part part = parts.get(i);

@@ -14,6 +14,7 @@ import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -41,19 +42,19 @@ final class PushPayload {
     this.block = block;
   }
 
-  /** Memory for a payload of so many bytes. */
-  static PushPayload of(long bytes) {
+  /** Room for the payload: a block where it makes one, else memory of its own. */
+  static PushPayload room(ModelView view, Operation operation, List<Part> parts, long bytes) {
+    if (parts.size() == 1
+        && makesBlock(view.record(parts.getFirst().parameter()), operation, parts.getFirst())) {
+      Part part = parts.getFirst();
+      Unit unit = Unit.toReceive(view.record(part.parameter()), part.block());
+      return new PushPayload(BlockLayout.weights(unit.memory()), unit);
+    }
     return new PushPayload(OffHeap.allocate(bytes), null);
   }
 
-  /** A block for a payload that is all of its weights. */
-  static PushPayload ofBlock(ParameterRecord parameter, int block) {
-    Unit unit = Unit.toReceive(parameter, block);
-    return new PushPayload(BlockLayout.weights(unit.memory()), unit);
-  }
-
   /** Whether a push of this one part makes a whole block as it is stored. */
-  static boolean makesBlock(ParameterRecord parameter, Operation operation, Part part) {
+  private static boolean makesBlock(ParameterRecord parameter, Operation operation, Part part) {
     return operation == Operation.ASSIGN
         && part.runs().length == 0
         && part.codec() == parameter.codec()

@@ -65,14 +65,14 @@ public final class Entry {
     record Put(long parameter, int block, MemorySegment bytes) implements Command {}
   }
 
-  /** The bytes of a push command, its length included. */
+  /** An entry of a push. */
   public static byte[] push(PushCommand push) {
     ByteBuffer out = allocate(Math.toIntExact(5 + bodyBytes(push)), PUSH);
     writePush(out, push);
     return out.array();
   }
 
-  /** The bytes of a push that is a part of a step, its length included. */
+  /** An entry of a push that is a part of a step. */
   public static byte[] step(StepMark mark, PushCommand push) {
     ByteBuffer out = allocate(Math.toIntExact(5 + mark.bytes() + bodyBytes(push)), STEP);
     mark.write(out);
@@ -80,7 +80,7 @@ public final class Entry {
     return out.array();
   }
 
-  /** The bytes of a claim command; see {@link StepMark} for the model's id. */
+  /** An entry of a claim; see {@link StepMark} for the model's id. */
   public static byte[] claim(long model, int rank, long session, boolean together, long base) {
     return allocate(5 + 29, CLAIM)
         .putLong(model)
@@ -123,18 +123,18 @@ public final class Entry {
     MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
   }
 
-  /** The bytes of a register command. */
+  /** An entry of a registration. */
   public static byte[] register(ParameterRecord parameter) {
     byte[] record = parameter.toBytes();
     return allocate(5 + record.length, REGISTER).put(record).array();
   }
 
-  /** The bytes of a drop command. */
+  /** An entry of a drop. */
   public static byte[] drop(long first, long last) {
     return allocate(5 + 16, DROP).putLong(first).putLong(last).array();
   }
 
-  /** The bytes of a put command. */
+  /** An entry of a put. */
   public static byte[] put(long parameter, int block, MemorySegment bytes) {
     ByteBuffer out = allocate(Math.toIntExact(5 + 12 + bytes.byteSize()), PUT);
     out.putLong(parameter).putInt(block);
@@ -142,14 +142,22 @@ public final class Entry {
     return out.array();
   }
 
-  /** An entry of commands. */
-  public static byte[] of(List<byte[]> commands) {
+  /**
+   * One entry of several. Each command is made as an entry of its own, so that a large push, which
+   * is alone in its entry, is copied once.
+   */
+  public static byte[] of(List<byte[]> entries) {
+    if (entries.size() == 1) {
+      return entries.getFirst();
+    }
     int bytes = 1;
-    for (byte[] command : commands) {
-      bytes = Math.addExact(bytes, command.length);
+    for (byte[] entry : entries) {
+      bytes = Math.addExact(bytes, entry.length - 1);
     }
     ByteBuffer out = ByteBuffer.allocate(bytes).put((byte) FORMAT);
-    commands.forEach(out::put);
+    for (byte[] entry : entries) {
+      out.put(entry, 1, entry.length - 1);
+    }
     return out.array();
   }
 
@@ -230,9 +238,11 @@ public final class Entry {
     return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null);
   }
 
+  /** An entry of one command, whose length and type it has and whose body is to be put. */
   private static ByteBuffer allocate(int bytes, int type) {
-    return ByteBuffer.allocate(bytes)
+    return ByteBuffer.allocate(1 + bytes)
         .order(ByteOrder.LITTLE_ENDIAN)
+        .put((byte) FORMAT)
         .putInt(bytes - 4)
         .put((byte) type);
   }

@@ -80,7 +80,7 @@ public final class PushQueue {
     return touched;
   }
 
-  /** Queues any command. */
+  /** Queues an entry of one command; it may be joined with others. */
   public CompletableFuture<PushDone> command(
       byte[] command, Set<ParameterRecord> parameters, long touched) {
     Waiting push = new Waiting(command, parameters, touched, new CompletableFuture<>());
