@@ -97,6 +97,7 @@ final class StatusCommand implements Callable<Integer> {
         entry.put("disk_full", status.getDiskFull());
         entry.put("pulled_bytes", status.getPulledBytes());
         entry.put("pushed_bytes", status.getPushedBytes());
+        entry.put("pushed_decoded_bytes", status.getPushedDecodedBytes());
       }
       list.add(entry);
     }

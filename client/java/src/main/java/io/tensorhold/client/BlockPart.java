@@ -28,4 +28,16 @@ record BlockPart(
     }
     return bytes;
   }
+
+  /** What its elements take as f32; a dtype that is not computed with is as large as it is. */
+  long f32Bytes() {
+    if (!codec.computable()) {
+      return bytes();
+    }
+    long elements = runs.isEmpty() ? parameter.elementsIn(block) : 0;
+    for (int i = 1; i < runs.size(); i += 2) {
+      elements += runs.get(i);
+    }
+    return 4 * elements;
+  }
 }

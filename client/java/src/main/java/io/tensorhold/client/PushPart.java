@@ -16,6 +16,9 @@ import java.util.TreeMap;
 record PushPart(int shard, int part, int parts, List<BlockPart> blocks) {
   private static final int BLOCKS_PER_PUSH = 1024;
 
+  /** What a message decodes to at most, whatever codec makes it small. */
+  private static final long F32_BYTES_PER_PUSH = 16L << 20;
+
   /**
    * The messages that carry blocks, shard by shard.
    *
@@ -53,11 +56,15 @@ record PushPart(int shard, int part, int parts, List<BlockPart> blocks) {
   /** Where a message ends that begins at {@code from}: as full as allowed, at least one block. */
   private static int end(List<BlockPart> blocks, int from) {
     long bytes = 0;
+    long f32Bytes = 0;
     int to = from;
     while (to < blocks.size()
         && to - from < BLOCKS_PER_PUSH
-        && (to == from || bytes + blocks.get(to).bytes() <= ChannelSettings.PUSH_PAYLOAD_BYTES)) {
+        && (to == from
+            || (bytes + blocks.get(to).bytes() <= ChannelSettings.PUSH_PAYLOAD_BYTES
+                && f32Bytes + blocks.get(to).f32Bytes() <= F32_BYTES_PER_PUSH))) {
       bytes += blocks.get(to).bytes();
+      f32Bytes += blocks.get(to).f32Bytes();
       to++;
     }
     return to;

@@ -23,6 +23,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -44,6 +45,10 @@ public final class Session implements AutoCloseable {
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
   private final Semaphore room;
   private final AtomicReference<@Nullable Throwable> firstFailure = new AtomicReference<>();
+  private final GradientEncoder gradients = new GradientEncoder();
+  private final LongAdder pushed = new LongAdder();
+  private final LongAdder pushedAsF32 = new LongAdder();
+  private final LongAdder pulled = new LongAdder();
   private long lastSeq;
   private CompletableFuture<?> all = CompletableFuture.completedFuture(null);
   private CompletableFuture<PushResult> lastGathered =
@@ -80,6 +85,24 @@ public final class Session implements AutoCloseable {
     return id;
   }
 
+  /**
+   * The gradients of steps from now on are encoded so; at first they are f32. A step that was
+   * refused is not in the residual any more: error feedback keeps what encoding left out, no more.
+   */
+  public void encodeGradients(GradientCodec codec) {
+    gradients.use(codec);
+  }
+
+  /** What encodes gradients. */
+  GradientEncoder gradients() {
+    return gradients;
+  }
+
+  /** Bytes that this session has pushed and pulled. */
+  public SessionTraffic traffic() {
+    return new SessionTraffic(pushed.sum(), pushedAsF32.sum(), pulled.sum());
+  }
+
   /** Pushes a whole tensor: its elements under a codec, row-major. */
   public CompletableFuture<PushResult> push(
       Parameter parameter, Operation operation, Codec codec, MemorySegment source) {
@@ -103,10 +126,13 @@ public final class Session implements AutoCloseable {
     List<BlockPart> parts = new ArrayList<>();
     for (BlockPayload block : blocks) {
       Parameter parameter = block.parameter();
-      TensorParts.requireBytes(
-          "block %d of %s".formatted(block.block(), parameter.name()),
-          block.codec().bytes(parameter.dtype(), parameter.elementsIn(block.block())),
-          block.bytes());
+      long elements = parameter.elementsIn(block.block());
+      if (!block.codec().fits(parameter.dtype(), elements, block.bytes().byteSize())) {
+        TensorParts.requireBytes(
+            "block %d of %s".formatted(block.block(), parameter.name()),
+            block.codec().bytes(parameter.dtype(), elements),
+            block.bytes());
+      }
       parts.add(
           new BlockPart(
               parameter, block.block(), block.codec(), List.of(), List.of(block.bytes())));
@@ -115,14 +141,16 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * A gradient of an asynchronous model, as f32 of several tensors. Step and rank are for people:
-   * the steps that are counted are those of a {@link Worker}.
+   * A gradient of an asynchronous model: f32 of several tensors, encoded as {@link
+   * #encodeGradients} says. Step and rank are for people: the steps that are counted are those of a
+   * {@link Worker}.
    *
    * @return ends when every shard has made the step
    */
   public CompletableFuture<PushResult> step(
-      ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> gradients) {
-    return send(model, Operation.GRADIENT, parts(gradients), Step.uncounted(step, rank, null));
+      ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> values) {
+    return send(
+        model, Operation.GRADIENT, gradients.encode(values), Step.uncounted(step, rank, null));
   }
 
   /** The same, and brings the updated values back as f32 in the same round trip. */
@@ -130,10 +158,10 @@ public final class Session implements AutoCloseable {
       ModelHandle model,
       long step,
       int rank,
-      Map<Parameter, MemorySegment> gradients,
+      Map<Parameter, MemorySegment> values,
       Map<Parameter, MemorySegment> updated) {
     Step of = Step.uncounted(step, rank, into(model, updated));
-    return send(model, Operation.GRADIENT, parts(gradients), of);
+    return send(model, Operation.GRADIENT, gradients.encode(values), of);
   }
 
   /**
@@ -144,21 +172,24 @@ public final class Session implements AutoCloseable {
   CompletableFuture<PushResult> workerStep(
       Worker worker,
       long step,
-      Map<Parameter, MemorySegment> gradients,
+      Map<Parameter, MemorySegment> values,
       @Nullable Map<Parameter, MemorySegment> updated) {
     Consumer<Frame<PushPullHeader>> target = updated == null ? null : into(worker.model(), updated);
     return send(
         worker.model(),
         Operation.GRADIENT,
-        parts(gradients),
+        gradients.encode(values),
         new Step(step, worker.rank(), true, worker.catalogIndex(), target));
   }
 
-  private static Consumer<Frame<PushPullHeader>> into(
+  private Consumer<Frame<PushPullHeader>> into(
       ModelHandle model, Map<Parameter, MemorySegment> updated) {
     Map<Long, MemorySegment> targets = new TreeMap<>();
     updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
-    return frame -> copy(model, frame, targets);
+    return frame -> {
+      pulled.add(frame.payloadBytes());
+      copy(model, frame, targets);
+    };
   }
 
   private static void copy(
@@ -174,16 +205,12 @@ public final class Session implements AutoCloseable {
     }
   }
 
-  private static List<BlockPart> parts(Map<Parameter, MemorySegment> tensors) {
-    List<BlockPart> parts = new ArrayList<>();
-    tensors.entrySet().stream()
-        .sorted((a, b) -> Long.compareUnsigned(a.getKey().id(), b.getKey().id()))
-        .forEach(e -> parts.addAll(TensorParts.whole(e.getKey(), Codec.F32, e.getValue())));
-    return parts;
-  }
-
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
+    for (BlockPart part : parts) {
+      pushed.add(part.bytes());
+      pushedAsF32.add(part.f32Bytes());
+    }
     SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
     List<PushPart> messages = PushPart.split(parts, shards, everyShard);
     CompletableFuture<PushResult> result;

@@ -42,6 +42,12 @@ public final class MetricsPage implements AutoCloseable {
     gauge(
         registry,
         report,
+        "pushed_decoded_bytes",
+        "Payload received, as f32.",
+        ServerStatus::getPushedDecodedBytes);
+    gauge(
+        registry,
+        report,
         "shards_led",
         "Shards whose leader this server is.",
         s -> s.getReplicasList().stream().filter(r -> r.getRole().equals("leader")).count());

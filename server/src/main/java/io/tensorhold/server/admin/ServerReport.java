@@ -58,7 +58,8 @@ public final class ServerReport {
             .setRocksdbBytes(node.storedBytes())
             .setDiskFull(diskFull.getAsBoolean())
             .setPulledBytes(traffic.pulled())
-            .setPushedBytes(traffic.pushed());
+            .setPushedBytes(traffic.pushed())
+            .setPushedDecodedBytes(traffic.decoded());
     for (int shard = 0; shard < node.shardCount(); shard++) {
       Leadership leadership = node.shard(shard).leadership();
       ReplicaStatus.Builder replica =

@@ -248,7 +248,7 @@ public final class ModelCheck {
                   quote(spec.getName()),
                   dtype,
                   codec.label(),
-                  dtype.computable() ? Codec.computableLabels() : "raw"),
+                  dtype.computable() ? Codec.storableLabels() : "raw"),
           "parameter",
           spec.getName(),
           "value",

@@ -43,7 +43,11 @@ final class BlockRequests {
 
   /** A push that may be logged, and the parameters of its parts. */
   record CheckedPush(
-      ModelView view, PushCommand command, Set<ParameterRecord> parameters, PushPayload received) {
+      ModelView view,
+      PushCommand command,
+      Set<ParameterRecord> parameters,
+      PushPayload received,
+      long decodedBytes) {
     /** Frees the payload; the command can't be read any more. */
     void release() {
       received.release();
@@ -117,6 +121,7 @@ final class BlockRequests {
     Set<ParameterRecord> parameters = new LinkedHashSet<>();
     long offset = 0;
     long touched = 0;
+    long values = 0;
     for (BlockHeader block : header.getBlocksList()) {
       ParameterRecord parameter = view.record(block.getParameterId());
       String name = view.name(block.getParameterId());
@@ -126,6 +131,7 @@ final class BlockRequests {
       checkShard(header, name, parameter, part);
       offset += part.payloadBytes();
       touched += parameter.blockBytes(part.block());
+      values += 4 * elements(part, parameter.elementsIn(part.block()));
       parts.add(part);
       parameters.add(parameter);
     }
@@ -135,6 +141,9 @@ final class BlockRequests {
     }
     if (touched > Limits.TOUCHED_BYTES && parts.size() > 1) {
       throw limit("bytes of the blocks that a push touches", touched, Limits.TOUCHED_BYTES);
+    }
+    if (values > Limits.PUSH_DECODED_BYTES) {
+      throw limit("bytes of a push as f32", values, Limits.PUSH_DECODED_BYTES);
     }
     Tag tag = new Tag(header.getSession(), header.getSeq(), header.getAckedBelow());
     StepFactors ofStep = FactorsCheck.factors(view, header);
@@ -155,7 +164,7 @@ final class BlockRequests {
             : receive(view, header, operation, parts, frame);
     PushCommand command =
         new PushCommand(List.of(tag), operation, parts, payload.memory(), factors, payload.block());
-    return new CheckedPush(view, command, parameters, payload);
+    return new CheckedPush(view, command, parameters, payload, values);
   }
 
   private void checkShard(PushHeader header, String name, ParameterRecord parameter, Part part) {
@@ -187,6 +196,7 @@ final class BlockRequests {
         BlockHeader block = header.getBlocks(i);
         payload.receive(
             frame,
+            view.record(part.parameter()),
             view.name(part.parameter()),
             part,
             (int) elements(part, view.record(part.parameter()).elementsIn(part.block())),
@@ -321,6 +331,20 @@ final class BlockRequests {
       runs[i] = block.getRuns(i);
     }
     return new Part(block.getParameterId(), block.getBlock(), codec, block.getPayloadBytes(), runs);
+  }
+
+  /** The codec that an answer shall have. */
+  static Codec pullCodec(String what, int id) {
+    Codec codec = codec(what, id);
+    if (!codec.storable()) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "%s is for gradients on the wire: %s can't be in it; allowed=%s"
+              .formatted(codec.label(), what, Codec.storableLabels()),
+          "value",
+          codec.label());
+    }
+    return codec;
   }
 
   static Codec codec(String name, int id) {

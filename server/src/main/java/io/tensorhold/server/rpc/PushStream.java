@@ -84,6 +84,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
         throw BlockRequests.diskFull();
       }
       checked = requests.check(header, frame);
+      traffic.addDecoded(checked.decodedBytes());
       try {
         done =
             trainer.push(
@@ -204,7 +205,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
             Codec codec =
                 header.getPullCodecValue() == 0
                     ? null
-                    : BlockRequests.codec("the answer", header.getPullCodecValue());
+                    : BlockRequests.pullCodec("the answer", header.getPullCodecValue());
             for (BlockHeader block : header.getBlocksList()) {
               ParameterRecord parameter = push.view().record(block.getParameterId());
               blocks.add(header.getShard(), parameter, block.getBlock(), codec);
