@@ -49,6 +49,12 @@ final class VectorLanes {
     values.blend(NAN, values.test(VectorOperators.IS_NAN)).intoMemorySegment(f32, offset, LE);
   }
 
+  /** A magnitude with the signs of a vector. */
+  static FloatVector withSign(float magnitude, FloatVector signs) {
+    IntVector sign = signs.reinterpretAsInts().and(Integer.MIN_VALUE);
+    return sign.or(Float.floatToRawIntBits(magnitude)).reinterpretAsFloats();
+  }
+
   /** The low halves of ints. */
   static ShortVector halves(IntVector ints) {
     return (ShortVector) ints.convertShape(VectorOperators.I2S, S, 0);

@@ -4,10 +4,10 @@ import static io.tensorhold.numerics.VectorLanes.F;
 import static io.tensorhold.numerics.VectorLanes.LANES;
 import static io.tensorhold.numerics.VectorLanes.floats;
 import static io.tensorhold.numerics.VectorLanes.store;
+import static io.tensorhold.numerics.VectorLanes.withSign;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
@@ -389,12 +389,6 @@ final class VectorOptimizers implements OptimizerKernels {
   /** x + factor · y, rounded once. */
   private static FloatVector plus(FloatVector x, float factor, FloatVector y) {
     return y.fma(FloatVector.broadcast(F, factor), x);
-  }
-
-  /** A magnitude with the signs of a vector. */
-  private static FloatVector withSign(float magnitude, FloatVector signs) {
-    IntVector sign = signs.reinterpretAsInts().and(Integer.MIN_VALUE);
-    return sign.or(Float.floatToRawIntBits(magnitude)).reinterpretAsFloats();
   }
 
   private static FloatVector root(FloatVector value) {
