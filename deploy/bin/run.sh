@@ -3,9 +3,9 @@
 tensorhold_run() {
   local classpath=$1 heap=192m simd=
   shift
-  case "${1:-}" in server) heap=336m ;; demo | demo-worker) heap=768m ;; esac
+  case "${1:-}" in server) heap=336m ;; demo | demo-worker | compare) heap=768m ;; esac
   # The JVM warns of the incubating Vector API: only what computes asks for it.
-  case "${1:-}" in server | load | demo | demo-worker) simd=--add-modules=jdk.incubator.vector ;; esac
+  case "${1:-}" in server | load | demo | demo-worker | compare) simd=--add-modules=jdk.incubator.vector ;; esac
   # Two arenas: the C allocator of a process with many threads would otherwise hold memory in each.
   # Blocks come straight from the system and go back to it, so that no hole between them stays resident.
   export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2} MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-524288}

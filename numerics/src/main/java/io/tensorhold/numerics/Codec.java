@@ -4,6 +4,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.Objects;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 
 /**
@@ -11,7 +12,7 @@ import java.util.stream.Collectors;
  *
  * <p>Ids are on disk and in the protocol: do not change them. Elements of one group share a scale,
  * which stands before their codes; a last group that is not full is stored whole, as if zeros
- * followed its elements.
+ * followed its elements (which sign1 leaves out of its mean).
  *
  * <pre>
  * f32        4 B          IEEE binary32
@@ -24,6 +25,8 @@ import java.util.stream.Collectors;
  * q4_0       18 B / 32    f16 scale d, 16 B; a value is (q − 8)·d. ggml's
  * nf4        36 B / 64    f32 absmax, 32 B; a value is table[q]·absmax. bitsandbytes'
  * q8_linear  260 B / 256  f32 absmax, 256 × i8 q; a value is (q · (1/127))·absmax
+ * topk       4 + 4 k B    gradients on the wire only: k elements, the rest zeros; see {@link TopK}
+ * sign1      36 B / 256   gradients on the wire only: f32 s, 256 sign bits; a value is ±s
  * raw        as given     bytes of a dtype that is not computed with
  * </pre>
  *
@@ -39,6 +42,10 @@ import java.util.stream.Collectors;
  *       value is 0: it decodes to +0. So does a group whose 1 / absmax would be infinite.
  *   <li>q8_linear: q = rint(x · (127 / absmax)). A group whose 127 / absmax would be infinite is
  *       stored as zeros.
+ *   <li>sign1: s is the mean of |x| over the elements of the group, summed in f64 from the first
+ *       on; bit i % 8 of byte i / 8 is the sign bit of element i, 1 for negative. Seide et al.,
+ *       "1-Bit Stochastic Gradient Descent", 2014; the scale is that of Karimireddy et al., "Error
+ *       Feedback Fixes SignSGD", 2019, for groups.
  * </ul>
  *
  * <p>Where there is a scale, a group that holds a NaN or an infinity, or overflows its scale, loses
@@ -54,6 +61,8 @@ public enum Codec {
   Q4_0(6, ScalarQ40.GROUP, ScalarQ40.GROUP_BYTES, false),
   NF4(7, ScalarNf4.GROUP, ScalarNf4.GROUP_BYTES, false),
   Q8_LINEAR(8, ScalarQ8Linear.GROUP, ScalarQ8Linear.GROUP_BYTES, false),
+  TOPK(9, Blocks.MULTIPLE, 0, true),
+  SIGN1(10, ScalarSign1.GROUP, ScalarSign1.GROUP_BYTES, false),
   RAW(15, 1, 0, true);
 
   private static final Codec[] ALL = values();
@@ -88,13 +97,38 @@ public enum Codec {
   }
 
   /**
+   * Whether blocks may be stored and pulled so: not so TOPK and SIGN1, which lose too much of
+   * anything but a gradient whose error is fed back.
+   */
+  public boolean storable() {
+    return this != TOPK && this != SIGN1;
+  }
+
+  /** Whether the number of elements alone decides the bytes: all codecs but TOPK. */
+  public boolean fixedSize() {
+    return this != TOPK;
+  }
+
+  /** Whether so many bytes can be the payload of so many elements, before they are looked at. */
+  public boolean fits(DType dtype, long elements, long payloadBytes) {
+    long most = bytes(dtype, elements);
+    return fixedSize()
+        ? payloadBytes == most
+        : payloadBytes >= TopK.HEADER_BYTES
+            && payloadBytes <= most
+            && (payloadBytes - TopK.HEADER_BYTES) % TopK.ENTRY_BYTES == 0;
+  }
+
+  /**
    * Elements that are encoded together: a divisor of {@link Blocks#MULTIPLE}; 1 without a scale.
    */
   public int group() {
     return group;
   }
 
-  /** Bytes of a group. RAW has none of its own: an element takes what its dtype takes. */
+  /**
+   * Bytes of a group. RAW has none of its own: an element takes what its dtype takes. Nor has TOPK.
+   */
   public int groupBytes() {
     return groupBytes;
   }
@@ -116,12 +150,12 @@ public enum Codec {
 
   /** Whether a parameter of this dtype may be stored so: RAW takes what can't be computed with. */
   public boolean accepts(DType dtype) {
-    return dtype.computable() == computable();
+    return dtype.computable() == computable() && storable();
   }
 
   /**
-   * Bytes that {@code elements} elements take when stored from the start of a group; the dtype
-   * matters to RAW only.
+   * Bytes that {@code elements} elements take when stored from the start of a group, under TOPK the
+   * most that they can take; the dtype matters to RAW only.
    *
    * @throws ArithmeticException if the size does not fit a long
    * @throws IllegalArgumentException if elements is negative, or see {@link DType#bytes}
@@ -129,6 +163,10 @@ public enum Codec {
   public long bytes(DType dtype, long elements) {
     if (this == RAW) {
       return dtype.bytes(elements);
+    }
+    if (this == TOPK) {
+      long entries = Math.multiplyExact(DType.I8.bytes(elements), TopK.ENTRY_BYTES);
+      return Math.addExact(TopK.HEADER_BYTES, entries);
     }
     long groups = Math.ceilDiv(DType.I8.bytes(elements), group); // which refuses a negative number
     return Math.multiplyExact(groups, groupBytes);
@@ -147,6 +185,8 @@ public enum Codec {
    * q4_0       (1/8 + 2⁻¹¹) · absmax + 8 · 2⁻²⁵            a value opposite to m lacks its code 16
    * nf4        0.15191 · absmax + 2⁻¹²⁶                    half the gap between codes 0 and 1
    * q8_linear  1/254 · absmax + 2⁻¹²¹                      half a step
+   * topk       absmax                                      an element that is not sent
+   * sign1      absmax                                      a zero among large values
    * </pre>
    *
    * Each but the first three has 10⁻⁵ of itself added for the roundings on the way.
@@ -164,6 +204,8 @@ public enum Codec {
       case Q4_0 -> withScale(absmax, 8, (1 / 8.0 + 0x1p-11) * absmax);
       case NF4 -> roomForRounding(0.15191 * absmax + 0x1p-126);
       case Q8_LINEAR -> roomForRounding(absmax / 254.0 + 0x1p-121);
+      case TOPK -> Math.max(absmax, BF16.errorBound(absmax));
+      case SIGN1 -> absmax;
       case RAW -> throw rawHasNoValues();
     };
   }
@@ -183,7 +225,7 @@ public enum Codec {
    * Encodes {@code n} f32 values; source and destination must not overlap.
    *
    * @throws IndexOutOfBoundsException if either segment is too short; nothing is written then
-   * @throws UnsupportedOperationException if this is RAW
+   * @throws UnsupportedOperationException if this is RAW, or TOPK: see {@link TopK#encode}
    */
   public void encode(
       Kernels k, MemorySegment f32, long f32Offset, MemorySegment dst, long dstOffset, int n) {
@@ -215,7 +257,8 @@ public enum Codec {
   /**
    * Decodes {@code n} elements to f32; source and destination must not overlap.
    *
-   * @throws IndexOutOfBoundsException if either segment is too short; nothing is written then
+   * @throws IndexOutOfBoundsException if either segment is too short; nothing is written then. Also
+   *     if a TOPK payload is one that {@link TopK#fault} finds fault with
    * @throws UnsupportedOperationException if this is RAW
    */
   public void decode(
@@ -232,7 +275,7 @@ public enum Codec {
    */
   public int firstNonFinite(Kernels k, MemorySegment encoded, long offset, int n) {
     CodecKernel kernel = k.codec(this);
-    Objects.checkFromIndexSize(offset, bytes(DType.F32, n), encoded.byteSize());
+    checkCoded(encoded, offset, n);
     return kernel.firstNonFinite(encoded, offset, n);
   }
 
@@ -241,7 +284,12 @@ public enum Codec {
       throw rawHasNoValues();
     }
     Objects.checkFromIndexSize(f32Offset, 4L * n, f32.byteSize());
-    Objects.checkFromIndexSize(offset, bytes(DType.F32, n), coded.byteSize());
+    checkCoded(coded, offset, n);
+  }
+
+  private void checkCoded(MemorySegment coded, long offset, int n) {
+    long least = fixedSize() ? bytes(DType.F32, n) : TopK.HEADER_BYTES;
+    Objects.checkFromIndexSize(offset, least, coded.byteSize());
   }
 
   /** The codec that stores a dtype unchanged: its own, or RAW when it is not computed with. */
@@ -265,7 +313,8 @@ public enum Codec {
         return codec;
       }
     }
-    throw new IllegalArgumentException("unknown codec id: value=%d allowed=1..8, 15".formatted(id));
+    throw new IllegalArgumentException(
+        "unknown codec id: value=%d allowed=1..10, 15".formatted(id));
   }
 
   /**
@@ -280,15 +329,16 @@ public enum Codec {
       }
     }
     throw new IllegalArgumentException(
-        "unknown codec: value=\"%s\" known=%s, raw".formatted(name, computableLabels()));
+        "unknown codec: value=\"%s\" known=%s, raw".formatted(name, labels(Codec::computable)));
   }
 
-  /** The labels of all codecs that can be computed with, as messages list them. */
-  public static String computableLabels() {
-    return Arrays.stream(ALL)
-        .filter(Codec::computable)
-        .map(Codec::label)
-        .collect(Collectors.joining(", "));
+  /** The labels of all codecs that numbers can be stored in, as messages list them. */
+  public static String storableLabels() {
+    return labels(codec -> codec.computable() && codec.storable());
+  }
+
+  private static String labels(Predicate<Codec> which) {
+    return Arrays.stream(ALL).filter(which).map(Codec::label).collect(Collectors.joining(", "));
   }
 
   static UnsupportedOperationException rawHasNoValues() {

@@ -9,6 +9,15 @@ package io.tensorhold.numerics;
 public final class Norms {
   private Norms() {}
 
+  /** Clips a gradient by value, as it is before its norm is taken; 0: not at all. */
+  public static void clip(
+      Kernels k, double limit, java.lang.foreign.MemorySegment g, long offset, int n) {
+    Hyper.checkOperand(g, offset, n);
+    if (limit > 0) {
+      k.optimizers().clamp((float) limit, g, offset, n);
+    }
+  }
+
   /** Σ x² over f32 values. */
   public static double sumOfSquares(
       Kernels k, java.lang.foreign.MemorySegment x, long offset, int n) {

@@ -34,6 +34,8 @@ final class ScalarKernels implements Kernels {
       case Q4_0 -> ScalarQ40.INSTANCE;
       case NF4 -> ScalarNf4.INSTANCE;
       case Q8_LINEAR -> ScalarQ8Linear.INSTANCE;
+      case TOPK -> TopK.Kernel.INSTANCE;
+      case SIGN1 -> ScalarSign1.INSTANCE;
       case RAW -> throw Codec.rawHasNoValues();
     };
   }

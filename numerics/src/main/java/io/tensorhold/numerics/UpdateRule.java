@@ -119,10 +119,7 @@ public record UpdateRule(
 
   /** Clips a gradient by value, as it is before its norm is taken. */
   public void clip(Kernels k, MemorySegment g, long gOff, int n) {
-    Hyper.checkOperand(g, gOff, n);
-    if (clipValue > 0) {
-      k.optimizers().clamp((float) clipValue, g, gOff, n);
-    }
+    Norms.clip(k, clipValue, g, gOff, n);
   }
 
   /** Does to a clipped gradient what comes before the optimizer. */

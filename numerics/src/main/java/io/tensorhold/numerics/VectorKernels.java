@@ -44,6 +44,8 @@ final class VectorKernels implements Kernels {
       case Q4_0 -> VectorQ40.INSTANCE;
       case NF4 -> VectorNf4.INSTANCE;
       case Q8_LINEAR -> VectorQ8Linear.INSTANCE;
+      case TOPK -> TopK.Kernel.INSTANCE;
+      case SIGN1 -> VectorSign1.INSTANCE;
       case RAW -> throw Codec.rawHasNoValues();
     };
   }

@@ -27,15 +27,18 @@ class CodecTest {
             "6 q4_0",
             "7 nf4",
             "8 q8_linear",
+            "9 topk",
+            "10 sign1",
             "15 raw");
     for (Codec codec : Codec.values()) {
       assertThat(Codec.ofId(codec.id())).isEqualTo(codec);
       assertThat(Codec.ofName(codec.label())).isEqualTo(codec);
     }
-    assertThatThrownBy(() -> Codec.ofId(9)).hasMessageContaining("value=9");
+    assertThatThrownBy(() -> Codec.ofId(11)).hasMessageContaining("value=11");
     assertThatThrownBy(() -> Codec.ofName("q4_1"))
         .hasMessageContaining(
-            "\"q4_1\" known=f32, f16, bf16, q8_0, fp8_e4m3, q4_0, nf4, q8_linear, raw");
+            "\"q4_1\" known=f32, f16, bf16, q8_0, fp8_e4m3, q4_0, nf4, q8_linear, topk,"
+                + " sign1, raw");
   }
 
   @Test
@@ -45,6 +48,10 @@ class CodecTest {
       assertThat(Codec.Q8_0.accepts(dtype)).isEqualTo(dtype.computable());
       assertThat(Codec.nativeOf(dtype).accepts(dtype)).isTrue();
     }
+    assertThat(Codec.TOPK.accepts(DType.F32)).isFalse();
+    assertThat(Codec.SIGN1.accepts(DType.F32)).isFalse();
+    assertThat(Codec.storableLabels())
+        .isEqualTo("f32, f16, bf16, q8_0, fp8_e4m3, q4_0, nf4, q8_linear");
     assertThat(Codec.nativeOf(DType.BF16)).isEqualTo(Codec.BF16);
     assertThat(Codec.nativeOf(DType.F64)).isEqualTo(Codec.RAW);
   }

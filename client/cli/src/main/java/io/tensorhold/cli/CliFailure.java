@@ -1,10 +1,10 @@
 package io.tensorhold.cli;
 
 /** Why a command failed, in one line for its user. */
-final class CliFailure extends RuntimeException {
+public final class CliFailure extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
-  CliFailure(String message) {
+  public CliFailure(String message) {
     super(message, null, false, false);
   }
 }

@@ -1,5 +1,6 @@
 package io.tensorhold.cli;
 
+import io.tensorhold.cli.demo.CompareCommand;
 import io.tensorhold.cli.demo.DemoCommand;
 import io.tensorhold.cli.demo.DemoWorkerCommand;
 import io.tensorhold.client.TensorholdException;
@@ -43,6 +44,7 @@ import picocli.CommandLine.ParseResult;
       RemoveServerCommand.class,
       DemoCommand.class,
       DemoWorkerCommand.class,
+      CompareCommand.class,
       CommandLine.HelpCommand.class,
       Main.Completion.class
     })

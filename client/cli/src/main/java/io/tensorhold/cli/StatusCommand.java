@@ -22,7 +22,8 @@ import picocli.CommandLine.Option;
     name = "status",
     mixinStandardHelpOptions = true,
     description =
-        "Show servers, shards and leaders. Exit status 1: a server does not answer, or a shard has no leader.",
+        "Show servers, shards and leaders. Exit status 1: a server does not answer, a shard has no leader, or its"
+            + " replicas differ and no majority agrees.",
     footer = {"", "Example: tensorhold status --checksums"})
 final class StatusCommand implements Callable<Integer> {
   @Mixin private Globals globals = new Globals();
@@ -40,7 +41,8 @@ final class StatusCommand implements Callable<Integer> {
       List<Map<String, Object>> shards = shards(map, servers);
       boolean healthy =
           servers.size() == map.getServersCount()
-              && shards.stream().noneMatch(s -> s.get("leader").equals(""));
+              && shards.stream()
+                  .noneMatch(s -> s.get("leader").equals("") || !s.get("difference").equals(""));
       Map<String, Object> document = new LinkedHashMap<>();
       document.put("cluster", map.getClusterId());
       document.put("healthy", healthy);
@@ -95,6 +97,7 @@ final class StatusCommand implements Callable<Integer> {
         entry.put("disk_full", status.getDiskFull());
         entry.put("pulled_bytes", status.getPulledBytes());
         entry.put("pushed_bytes", status.getPushedBytes());
+        entry.put("pushed_decoded_bytes", status.getPushedDecodedBytes());
       }
       list.add(entry);
     }
@@ -120,12 +123,24 @@ final class StatusCommand implements Callable<Integer> {
       entry.put("leader", shard.getLeader());
       entry.put("term", shard.getTerm());
       entry.put("applied", applied);
+      entry.put("difference", difference(shard, servers));
       if (checksums) {
         entry.put("checksums", sums);
       }
       list.add(entry);
     }
     return list;
+  }
+
+  private static String difference(Shard shard, Map<String, ServerStatus> servers) {
+    ServerStatus leader = servers.get(shard.getLeader());
+    return leader == null
+        ? ""
+        : leader.getReplicasList().stream()
+            .filter(replica -> replica.getShard() == shard.getShard())
+            .map(ReplicaStatus::getDifference)
+            .findFirst()
+            .orElse("");
   }
 
   private void text(
@@ -176,5 +191,10 @@ final class StatusCommand implements Callable<Integer> {
     }
     Output.table(
         List.of("SHARD", "LEADER", "TERM", "APPLIED", checksums ? "CHECKSUMS" : ""), shardRows);
+    for (Map<String, Object> shard : shards) {
+      if (!shard.get("difference").equals("")) {
+        Output.line("shard %s: replicas differ: %s", shard.get("shard"), shard.get("difference"));
+      }
+    }
   }
 }

@@ -141,7 +141,7 @@ class BadInputTest {
     refusesSpec("SHAPE_INVALID", "dtype", s -> s.getParametersBuilder(0).setDtypeValue(99));
     refusesSpec(
         "SHAPE_INVALID", "multiples of 256", s -> s.getParametersBuilder(0).setBlockElements(100));
-    refusesSpec("CODEC_INVALID", "codec", s -> s.getParametersBuilder(0).setCodecValue(9));
+    refusesSpec("CODEC_INVALID", "codec", s -> s.getParametersBuilder(0).setCodecValue(11));
     refusesSpec(
         "CODEC_INVALID",
         "can't be stored as q8_0",

@@ -18,8 +18,6 @@ final class PushStream implements AutoCloseable {
   private final Semaphore window = new Semaphore(16);
   final AtomicLong acked = new AtomicLong();
   final AtomicLong sent = new AtomicLong();
-  final AtomicLong lastAck = new AtomicLong(System.nanoTime());
-  final AtomicLong longestGap = new AtomicLong();
   private final Thread thread;
   private volatile boolean stop;
 
@@ -41,9 +39,6 @@ final class PushStream implements AutoCloseable {
               .push(counter, Operation.ADD, Codec.F32, ones)
               .whenComplete(
                   (done, failure) -> {
-                    long now = System.nanoTime();
-                    long gap = now - lastAck.getAndSet(now);
-                    longestGap.accumulateAndGet(gap, Math::max);
                     if (failure == null) {
                       acked.incrementAndGet();
                     }

@@ -64,7 +64,7 @@ final class StepPieces {
     return 1;
   }
 
-  private static PushResponse send(String address, PushHeader header, ByteBuffer payload) {
+  static PushResponse send(String address, PushHeader header, ByteBuffer payload) {
     ManagedChannel channel = ManagedChannelBuilder.forTarget(address).usePlaintext().build();
     CompletableFuture<PushResponse> answer = new CompletableFuture<>();
     StreamObserver<PushRequest> out =

@@ -12,11 +12,32 @@ import java.util.List;
  */
 record BlockPart(
     Parameter parameter, int block, Codec codec, List<Integer> runs, List<MemorySegment> pieces) {
+  /** Elements that are sent. */
+  int elements() {
+    int elements = runs.isEmpty() ? parameter.elementsIn(block) : 0;
+    for (int i = 1; i < runs.size(); i += 2) {
+      elements += runs.get(i);
+    }
+    return elements;
+  }
+
   long bytes() {
     long bytes = 0;
     for (MemorySegment piece : pieces) {
       bytes += piece.byteSize();
     }
     return bytes;
+  }
+
+  /** What its elements take as f32; a dtype that is not computed with is as large as it is. */
+  long f32Bytes() {
+    if (!codec.computable()) {
+      return bytes();
+    }
+    long elements = runs.isEmpty() ? parameter.elementsIn(block) : 0;
+    for (int i = 1; i < runs.size(); i += 2) {
+      elements += runs.get(i);
+    }
+    return 4 * elements;
   }
 }

@@ -73,6 +73,12 @@ public final class Parameter {
     return codec.bytes(dtype(), elements());
   }
 
+  /** Largest magnitude of an element of its gradients; 0: no limit. */
+  double clipValue() {
+    return (spec.hasOptimizer() ? spec.getOptimizer() : model.model().getSpec().getOptimizer())
+        .getClipValue();
+  }
+
   /** Elements of one block. */
   public int elementsIn(int block) {
     return Blocks.elementsIn(elements(), blockElements(), block);

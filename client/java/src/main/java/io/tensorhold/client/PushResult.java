@@ -1,6 +1,8 @@
 package io.tensorhold.client;
 
 import io.tensorhold.proto.v1.PushResponse;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * What became of a push.
@@ -14,6 +16,13 @@ public record PushResult(int pushes, int duplicates, long maxLogIndex) {
 
   static PushResult of(PushResponse ack) {
     return new PushResult(1, ack.getDuplicate() ? 1 : 0, ack.getLogIndex());
+  }
+
+  /** All of several pushes; fails when one does, after all have ended. */
+  static CompletableFuture<PushResult> all(List<CompletableFuture<PushResult>> pushes) {
+    return CompletableFuture.allOf(pushes.toArray(CompletableFuture[]::new))
+        .thenApply(
+            done -> pushes.stream().map(CompletableFuture::join).reduce(NOTHING, PushResult::plus));
   }
 
   PushResult plus(PushResult other) {

@@ -7,14 +7,15 @@ import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
-import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.proto.v1.PushResponse;
+import io.tensorhold.proto.v1.StepFactors;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
-import io.tensorhold.wire.ShardHash;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedSet;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
@@ -22,7 +23,9 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -34,8 +37,6 @@ import org.jspecify.annotations.Nullable;
  * not acknowledged, a push waits.
  */
 public final class Session implements AutoCloseable {
-  private static final int BLOCKS_PER_PUSH = 1024;
-
   private final ClusterConnection cluster;
   private final long id;
   private final int shards;
@@ -44,8 +45,14 @@ public final class Session implements AutoCloseable {
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
   private final Semaphore room;
   private final AtomicReference<@Nullable Throwable> firstFailure = new AtomicReference<>();
+  private final GradientEncoder gradients = new GradientEncoder();
+  private final LongAdder pushed = new LongAdder();
+  private final LongAdder pushedAsF32 = new LongAdder();
+  private final LongAdder pulled = new LongAdder();
   private long lastSeq;
   private CompletableFuture<?> all = CompletableFuture.completedFuture(null);
+  private CompletableFuture<PushResult> lastGathered =
+      CompletableFuture.completedFuture(PushResult.NOTHING);
 
   /**
    * Where a push belongs: nothing for ASSIGN and ADD.
@@ -78,6 +85,24 @@ public final class Session implements AutoCloseable {
     return id;
   }
 
+  /**
+   * The gradients of steps from now on are encoded so; at first they are f32. A step that was
+   * refused is not in the residual any more: error feedback keeps what encoding left out, no more.
+   */
+  public void encodeGradients(GradientCodec codec) {
+    gradients.use(codec);
+  }
+
+  /** What encodes gradients. */
+  GradientEncoder gradients() {
+    return gradients;
+  }
+
+  /** Bytes that this session has pushed and pulled. */
+  public SessionTraffic traffic() {
+    return new SessionTraffic(pushed.sum(), pushedAsF32.sum(), pulled.sum());
+  }
+
   /** Pushes a whole tensor: its elements under a codec, row-major. */
   public CompletableFuture<PushResult> push(
       Parameter parameter, Operation operation, Codec codec, MemorySegment source) {
@@ -101,10 +126,13 @@ public final class Session implements AutoCloseable {
     List<BlockPart> parts = new ArrayList<>();
     for (BlockPayload block : blocks) {
       Parameter parameter = block.parameter();
-      TensorParts.requireBytes(
-          "block %d of %s".formatted(block.block(), parameter.name()),
-          block.codec().bytes(parameter.dtype(), parameter.elementsIn(block.block())),
-          block.bytes());
+      long elements = parameter.elementsIn(block.block());
+      if (!block.codec().fits(parameter.dtype(), elements, block.bytes().byteSize())) {
+        TensorParts.requireBytes(
+            "block %d of %s".formatted(block.block(), parameter.name()),
+            block.codec().bytes(parameter.dtype(), elements),
+            block.bytes());
+      }
       parts.add(
           new BlockPart(
               parameter, block.block(), block.codec(), List.of(), List.of(block.bytes())));
@@ -113,14 +141,16 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * A gradient of an asynchronous model, as f32 of several tensors. Step and rank are for people:
-   * the steps that are counted are those of a {@link Worker}.
+   * A gradient of an asynchronous model: f32 of several tensors, encoded as {@link
+   * #encodeGradients} says. Step and rank are for people: the steps that are counted are those of a
+   * {@link Worker}.
    *
    * @return ends when every shard has made the step
    */
   public CompletableFuture<PushResult> step(
-      ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> gradients) {
-    return send(model, Operation.GRADIENT, parts(gradients), Step.uncounted(step, rank, null));
+      ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> values) {
+    return send(
+        model, Operation.GRADIENT, gradients.encode(values), Step.uncounted(step, rank, null));
   }
 
   /** The same, and brings the updated values back as f32 in the same round trip. */
@@ -128,10 +158,10 @@ public final class Session implements AutoCloseable {
       ModelHandle model,
       long step,
       int rank,
-      Map<Parameter, MemorySegment> gradients,
+      Map<Parameter, MemorySegment> values,
       Map<Parameter, MemorySegment> updated) {
     Step of = Step.uncounted(step, rank, into(model, updated));
-    return send(model, Operation.GRADIENT, parts(gradients), of);
+    return send(model, Operation.GRADIENT, gradients.encode(values), of);
   }
 
   /**
@@ -142,21 +172,24 @@ public final class Session implements AutoCloseable {
   CompletableFuture<PushResult> workerStep(
       Worker worker,
       long step,
-      Map<Parameter, MemorySegment> gradients,
+      Map<Parameter, MemorySegment> values,
       @Nullable Map<Parameter, MemorySegment> updated) {
     Consumer<Frame<PushPullHeader>> target = updated == null ? null : into(worker.model(), updated);
     return send(
         worker.model(),
         Operation.GRADIENT,
-        parts(gradients),
+        gradients.encode(values),
         new Step(step, worker.rank(), true, worker.catalogIndex(), target));
   }
 
-  private static Consumer<Frame<PushPullHeader>> into(
+  private Consumer<Frame<PushPullHeader>> into(
       ModelHandle model, Map<Parameter, MemorySegment> updated) {
     Map<Long, MemorySegment> targets = new TreeMap<>();
     updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
-    return frame -> copy(model, frame, targets);
+    return frame -> {
+      pulled.add(frame.payloadBytes());
+      copy(model, frame, targets);
+    };
   }
 
   private static void copy(
@@ -172,81 +205,106 @@ public final class Session implements AutoCloseable {
     }
   }
 
-  private static List<BlockPart> parts(Map<Parameter, MemorySegment> tensors) {
-    List<BlockPart> parts = new ArrayList<>();
-    tensors.entrySet().stream()
-        .sorted((a, b) -> Long.compareUnsigned(a.getKey().id(), b.getKey().id()))
-        .forEach(e -> parts.addAll(TensorParts.whole(e.getKey(), Codec.F32, e.getValue())));
-    return parts;
-  }
-
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
-    TreeMap<Integer, List<BlockPart>> byShard = new TreeMap<>();
     for (BlockPart part : parts) {
-      int shard = ShardHash.shard(part.parameter().id(), part.block(), shards);
-      byShard.computeIfAbsent(shard, s -> new ArrayList<>()).add(part);
+      pushed.add(part.bytes());
+      pushedAsF32.add(part.f32Bytes());
     }
-    if (step.everyShard) {
-      model.shards(shards).forEach(shard -> byShard.putIfAbsent(shard, List.of()));
+    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
+    List<PushPart> messages = PushPart.split(parts, shards, everyShard);
+    CompletableFuture<PushResult> result;
+    if (step.everyShard && GatheredFactors.needed(model)) {
+      result = inTurn(() -> gathered(model, messages, step));
+    } else {
+      StepFactors own =
+          operation == Operation.GRADIENT && !step.equals(Step.NONE)
+              ? GatheredFactors.ofOneWorker(model, parts)
+              : null;
+      result =
+          PushResult.all(
+              messages.stream()
+                  .map(message -> sendOne(model, operation, message, step, own, false))
+                  .toList());
     }
-    List<CompletableFuture<PushResult>> sent = new ArrayList<>();
-    byShard.forEach(
-        (shard, ofShard) -> {
-          List<List<BlockPart>> messages = messages(ofShard);
-          for (int part = 0; part < messages.size(); part++) {
-            PushHeader.Builder header = PushHeader.newBuilder().setShard(shard);
-            header.setPart(part).setParts(messages.size());
-            sent.add(sendOne(model, operation, header, messages.get(part), step));
-          }
-        });
-    CompletableFuture<PushResult> result =
-        CompletableFuture.allOf(sent.toArray(CompletableFuture[]::new))
-            .thenApply(
-                done -> {
-                  PushResult sum = PushResult.NOTHING;
-                  for (CompletableFuture<PushResult> one : sent) {
-                    sum = sum.plus(one.join());
-                  }
-                  return sum;
-                });
     synchronized (this) {
       all = all.thenCombine(result.exceptionally(e -> PushResult.NOTHING), (a, b) -> null);
     }
     return result;
   }
 
-  private static List<List<BlockPart>> messages(List<BlockPart> parts) {
-    List<List<BlockPart>> messages = new ArrayList<>();
-    int from = 0;
-    do {
-      int to = end(parts, from);
-      messages.add(parts.subList(from, to));
-      from = to;
-    } while (from < parts.size());
-    return messages;
+  /** One after another, whatever becomes of them: a step is measured when those before are made. */
+  private synchronized CompletableFuture<PushResult> inTurn(
+      Supplier<CompletableFuture<PushResult>> step) {
+    CompletableFuture<PushResult> result =
+        lastGathered.thenComposeAsync(before -> step.get(), cluster.executor());
+    lastGathered = result.exceptionally(failed -> PushResult.NOTHING);
+    return result;
   }
 
-  /** Where a message ends that begins at {@code from}: as full as allowed, at least one block. */
-  private static int end(List<BlockPart> parts, int from) {
-    long bytes = 0;
-    int to = from;
-    while (to < parts.size()
-        && to - from < BLOCKS_PER_PUSH
-        && (to == from || bytes + parts.get(to).bytes() <= ChannelSettings.PUSH_PAYLOAD_BYTES)) {
-      bytes += parts.get(to).bytes();
-      to++;
+  /** A step that ends when the sums of all shards have met. */
+  private CompletableFuture<PushResult> gathered(
+      ModelHandle model, List<PushPart> messages, Step step) {
+    long guard;
+    synchronized (this) {
+      guard = ++lastSeq; // of no push: acked_below stays below the pushes of this step
+      outstanding.add(guard);
     }
-    return to;
+    GatheredFactors.Sender sender =
+        (message, factors, again) ->
+            exchange(model, Operation.GRADIENT, message, step, factors, again);
+    return new GatheredFactors(model, messages, sender, cluster.executor())
+        .run()
+        .whenComplete(
+            (done, failure) -> {
+              synchronized (this) {
+                outstanding.remove(guard);
+              }
+              if (failure != null) {
+                firstFailure.compareAndSet(null, failure);
+              }
+            });
   }
 
   private CompletableFuture<PushResult> sendOne(
       ModelHandle model,
       Operation operation,
-      PushHeader.Builder header,
-      List<BlockPart> blocks,
-      Step step) {
-    int shard = header.getShard();
+      PushPart message,
+      Step step,
+      @Nullable StepFactors factors,
+      boolean again) {
+    return exchange(model, operation, message, step, factors, again)
+        .whenComplete(
+            (ack, failure) -> {
+              if (failure != null) {
+                firstFailure.compareAndSet(null, failure);
+              }
+            })
+        .thenApply(PushResult::of);
+  }
+
+  /**
+   * Sends a message until it is answered.
+   *
+   * @param again its payload was sent before, and is left out
+   */
+  private CompletableFuture<PushResponse> exchange(
+      ModelHandle model,
+      Operation operation,
+      PushPart message,
+      Step step,
+      @Nullable StepFactors factors,
+      boolean again) {
+    int shard = message.shard();
+    PushHeader.Builder header =
+        PushHeader.newBuilder()
+            .setShard(shard)
+            .setPart(message.part())
+            .setParts(message.parts())
+            .setWithoutPayload(again);
+    if (factors != null) {
+      header.setFactors(factors);
+    }
     header
         .setSession(id)
         .setModelId(model.id())
@@ -262,14 +320,16 @@ public final class Session implements AutoCloseable {
     }
     List<MemorySegment> pieces = new ArrayList<>();
     long bytes = 0;
-    for (BlockPart block : blocks) {
+    for (BlockPart block : message.blocks()) {
       header.addBlocks(describe(block));
-      pieces.addAll(block.pieces());
-      bytes += block.bytes();
+      if (!again) {
+        pieces.addAll(block.pieces());
+        bytes += block.bytes();
+      }
     }
     int permits = (int) Math.min(Math.max(1, bytes), cluster.options().maxInFlightBytes());
     room.acquireUninterruptibly(permits);
-    CompletableFuture<io.tensorhold.proto.v1.PushResponse> done = new CompletableFuture<>();
+    CompletableFuture<PushResponse> done = new CompletableFuture<>();
     boolean withBlocks = step.updated != null;
     PushLane lane =
         lanes.computeIfAbsent(
@@ -285,18 +345,15 @@ public final class Session implements AutoCloseable {
               header.setSeq(seq).build(), pieces, bytes, cluster.deadlineNanos(), updated, done));
     }
     return done.whenComplete(
-            (ack, failure) -> {
-              synchronized (this) {
-                outstanding.remove(seq);
-              }
-              room.release(permits);
-              if (failure != null) {
-                firstFailure.compareAndSet(null, failure);
-              } else if (checkpointed) {
-                terms.put(shard, ack.getTerm());
-              }
-            })
-        .thenApply(PushResult::of);
+        (ack, failure) -> {
+          synchronized (this) {
+            outstanding.remove(seq);
+          }
+          room.release(permits);
+          if (failure == null && checkpointed) {
+            terms.put(shard, ack.getTerm());
+          }
+        });
   }
 
   private static BlockHeader describe(BlockPart block) {

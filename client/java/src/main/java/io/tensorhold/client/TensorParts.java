@@ -17,6 +17,12 @@ final class TensorParts {
 
   /** The whole tensor, block by block. */
   static List<BlockPart> whole(Parameter parameter, Codec codec, MemorySegment source) {
+    if (!codec.fixedSize()) {
+      throw new TensorholdException(
+          "CODEC_INVALID",
+          "%s has a size for each block: push blocks of %s"
+              .formatted(codec.label(), parameter.name()));
+    }
     requireBytes(parameter.name(), parameter.bytes(codec), source);
     List<BlockPart> parts = new ArrayList<>(parameter.blocks());
     for (int block = 0; block < parameter.blocks(); block++) {

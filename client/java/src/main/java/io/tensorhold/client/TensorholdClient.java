@@ -264,6 +264,24 @@ public final class TensorholdClient implements AutoCloseable {
     return Worker.join(cluster, model(model), options, this::session);
   }
 
+  /**
+   * Saves what error feedback has left out of a worker's gradients so far, as a model of its own:
+   * {@code NAME.residual.rankN}, created when it is first needed. Call it between steps.
+   */
+  public void saveResidual(Worker worker) {
+    Residual.save(this, worker);
+  }
+
+  /**
+   * Gives a worker that joined again the residual that its rank saved last. Call it before its
+   * first step, after {@link Session#encodeGradients}.
+   *
+   * @return false if none was ever saved
+   */
+  public boolean restoreResidual(Worker worker) {
+    return Residual.restore(this, worker);
+  }
+
   /** Who trains a model and how far each has come; a null model: all of them. */
   public TrainingView training(@Nullable ModelHandle model) {
     return TrainingView.ask(cluster, map(), model == null ? 0 : model.id());

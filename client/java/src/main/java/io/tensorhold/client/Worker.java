@@ -138,7 +138,7 @@ public final class Worker implements AutoCloseable {
   }
 
   /**
-   * One step: f32 gradients of several tensors.
+   * One step: f32 gradients of several tensors, sent as {@link Session#encodeGradients} says.
    *
    * @param step the worker's clock: {@link #lastStep} + 1, and so on
    * @return ends when every shard has made the step and the model's consistency lets this worker go

@@ -42,9 +42,27 @@ public final class MetricsPage implements AutoCloseable {
     gauge(
         registry,
         report,
+        "pushed_decoded_bytes",
+        "Payload received, as f32.",
+        ServerStatus::getPushedDecodedBytes);
+    gauge(
+        registry,
+        report,
         "shards_led",
         "Shards whose leader this server is.",
         s -> s.getReplicasList().stream().filter(r -> r.getRole().equals("leader")).count());
+    gauge(
+        registry,
+        report,
+        "replicas_refetched",
+        "Replicas that differed from most others, since the start.",
+        ServerStatus::getReplicasRefetched);
+    gauge(
+        registry,
+        report,
+        "shards_differing",
+        "Shards led from here whose replicas differ without a majority.",
+        s -> s.getReplicasList().stream().filter(r -> !r.getDifference().isEmpty()).count());
     int colon = listen.lastIndexOf(':');
     server =
         HTTPServer.builder()

@@ -7,6 +7,7 @@ import io.tensorhold.proto.v1.ServerStatus;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ClusterNode;
+import io.tensorhold.server.raft.Comparison;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.shard.ShardFigures;
 import io.tensorhold.server.shard.ShardMachine;
@@ -44,6 +45,7 @@ public final class ServerReport {
   /** The figures of the server; with checksums, every block is read. */
   public ServerStatus status(boolean checksums) {
     long memory = 0;
+    long refetched = 0;
     ServerStatus.Builder status =
         ServerStatus.newBuilder()
             .setServer(node.me())
@@ -56,7 +58,8 @@ public final class ServerReport {
             .setRocksdbBytes(node.storedBytes())
             .setDiskFull(diskFull.getAsBoolean())
             .setPulledBytes(traffic.pulled())
-            .setPushedBytes(traffic.pushed());
+            .setPushedBytes(traffic.pushed())
+            .setPushedDecodedBytes(traffic.decoded());
     for (int shard = 0; shard < node.shardCount(); shard++) {
       Leadership leadership = node.shard(shard).leadership();
       ReplicaStatus.Builder replica =
@@ -65,6 +68,11 @@ public final class ServerReport {
               .setRole(leadership.role())
               .setTerm(leadership.term())
               .addAllMembers(node.shard(shard).members());
+      Comparison comparison = node.shard(shard).comparison();
+      refetched += comparison.refetched();
+      replica
+          .setComparedIndex(Math.max(0, comparison.index()))
+          .setDifference(comparison.difference());
       try {
         ShardMachine machine = node.shard(shard).machine();
         memory += machine.memoryBytes();
@@ -91,6 +99,7 @@ public final class ServerReport {
     Leadership catalog = node.catalog().leadership();
     return status
         .setMemoryTierBytes(memory)
+        .setReplicasRefetched(refetched)
         .setCatalog(
             ReplicaStatus.newBuilder()
                 .setRole(catalog.role())

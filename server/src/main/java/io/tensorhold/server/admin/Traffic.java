@@ -6,6 +6,7 @@ import java.util.concurrent.atomic.LongAdder;
 public final class Traffic {
   private final LongAdder pulled = new LongAdder();
   private final LongAdder pushed = new LongAdder();
+  private final LongAdder decoded = new LongAdder();
 
   /** Counts bytes that were sent. */
   public void addPulled(long bytes) {
@@ -17,6 +18,11 @@ public final class Traffic {
     pushed.add(bytes);
   }
 
+  /** Counts what a push takes as f32; its codec saved the difference. */
+  public void addDecoded(long bytes) {
+    decoded.add(bytes);
+  }
+
   /** Bytes sent so far. */
   public long pulled() {
     return pulled.sum();
@@ -25,5 +31,10 @@ public final class Traffic {
   /** Bytes received so far. */
   public long pushed() {
     return pushed.sum();
+  }
+
+  /** Bytes of the pushes so far as f32. */
+  public long decoded() {
+    return decoded.sum();
   }
 }

@@ -41,6 +41,8 @@ public record ServerConfig(
    * @param flushLogBytes log of a shard that may gather before it is flushed and cut; more: fewer
    *     writes, longer restart
    * @param keepEntries entries kept for followers that are a little behind
+   * @param compareInterval milliseconds from one comparison of a shard's replicas to the next; 0:
+   *     they are not compared
    */
   public record Raft(
       String listen,
@@ -48,7 +50,8 @@ public record ServerConfig(
       int electionTimeoutMin,
       int electionTimeoutMax,
       String flushLogBytes,
-      int keepEntries) {}
+      int keepEntries,
+      int compareInterval) {}
 
   /**
    * Memory outside the Java heap.
@@ -90,7 +93,7 @@ public record ServerConfig(
           "",
           8,
           3,
-          new Raft("127.0.0.1:7071", "", 1000, 2000, "64MiB", 64),
+          new Raft("127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
           new Training("128MiB"),

@@ -140,7 +140,8 @@ public final class TensorholdServer implements AutoCloseable {
         Duration.ofMillis(raft.electionTimeoutMin()),
         Duration.ofMillis(raft.electionTimeoutMax()),
         ByteSize.of("raft.flush-log-bytes", raft.flushLogBytes()).bytes(),
-        raft.keepEntries());
+        raft.keepEntries(),
+        Duration.ofMillis(raft.compareInterval()));
   }
 
   private static String advertised(String key, String listen, String advertise) {

@@ -25,6 +25,9 @@ public final class Limits {
   /** Payload bytes of one push. */
   public static final int PUSH_BYTES = 4 << 20;
 
+  /** Bytes of one push as f32, which a bulk synchronous step holds for each rank. */
+  public static final int PUSH_DECODED_BYTES = 32 << 20;
+
   /**
    * Bytes of a log entry, headers included. Ratis makes a leader step down over an entry that does
    * not fit its message, so pushes are held against this one before they are appended.

@@ -37,6 +37,8 @@ public enum Reason {
   STEP_CLOSED,
   /** The session has pushed that part of that step already, with other bytes. */
   STEP_CONFLICT,
+  /** The shard's leader has not the push that a worker brings factors for: send it whole. */
+  STEP_UNKNOWN,
   /** A rank did not come in time, and the model's policy is FAIL. */
   STEP_FAILED,
   /** The worker is further ahead of the slowest than allowed, and did not wait. */

@@ -13,6 +13,7 @@ import io.tensorhold.proto.v1.StragglerPolicy;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
+import io.tensorhold.wire.StepNeeds;
 import java.nio.charset.StandardCharsets;
 import java.util.HashSet;
 import java.util.Set;
@@ -54,7 +55,19 @@ public final class ModelCheck {
       }
       complete.addParameters(complete(parameter, spec.getOptimizer()));
     }
-    return complete.build();
+    ModelSpec whole = complete.build();
+    if (StepNeeds.of(whole).trust() && whole.getConsistency() != Consistency.BSP) {
+      throw new Refusal(
+          Reason.OPTIMIZER_INVALID,
+          "lamb takes the norms of the workers' mean gradient over all blocks, which only BSP has:"
+              + " consistency value=%s allowed=BSP (workers=1 for a worker alone)"
+                  .formatted(whole.getConsistency()),
+          "value",
+          whole.getConsistency(),
+          "expected",
+          Consistency.BSP);
+    }
+    return whole;
   }
 
   private static void checkMetadata(ModelSpec spec) {
@@ -235,7 +248,7 @@ public final class ModelCheck {
                   quote(spec.getName()),
                   dtype,
                   codec.label(),
-                  dtype.computable() ? Codec.computableLabels() : "raw"),
+                  dtype.computable() ? Codec.storableLabels() : "raw"),
           "parameter",
           spec.getName(),
           "value",

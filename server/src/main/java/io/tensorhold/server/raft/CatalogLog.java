@@ -12,7 +12,10 @@ public interface CatalogLog {
   /** Appends a command; a refusal of the catalog fails the future with it. */
   CompletableFuture<CatalogReply> append(CatalogCommand command);
 
-  /** Ends once this server is sure to lead and has applied what was acknowledged before. */
+  /**
+   * Ends once this replica, leader or follower, has applied all that was acknowledged before; fails
+   * with a {@link io.tensorhold.server.base.Refusal} while no leader can tell what that is.
+   */
   CompletableFuture<Void> fence();
 
   /**

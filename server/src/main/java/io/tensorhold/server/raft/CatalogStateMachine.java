@@ -12,32 +12,27 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.concurrent.CompletableFuture;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
-import org.apache.ratis.proto.RaftProtos.RoleInfoProto;
 import org.apache.ratis.protocol.Message;
 import org.apache.ratis.protocol.RaftGroupId;
-import org.apache.ratis.protocol.RaftPeerId;
 import org.apache.ratis.server.RaftServer;
 import org.apache.ratis.server.protocol.TermIndex;
 import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.SnapshotInfo;
 import org.apache.ratis.statemachine.StateMachineStorage;
 import org.apache.ratis.statemachine.TransactionContext;
-import org.apache.ratis.statemachine.impl.BaseStateMachine;
 import org.apache.ratis.thirdparty.com.google.protobuf.ByteString;
 import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
-import org.apache.ratis.util.LifeCycle;
 import org.jspecify.annotations.Nullable;
 
 /**
  * One replica of the catalog as Raft drives it. Its snapshot is one file, replaced atomically, in
  * {@code catalog/snapshot}; it is written after every {@value #SNAPSHOT_ENTRIES} entries.
  */
-final class CatalogStateMachine extends BaseStateMachine {
+final class CatalogStateMachine extends FetchedStateMachine {
   private static final int SNAPSHOT_ENTRIES = 256;
   private static final String FILE = "snapshot";
 
   private final Path directory;
-  private final ReplicaFetches fetches;
   private final ReplicaCopies copies;
   private final CatalogState state;
   private final Runnable cutLog;
@@ -51,8 +46,8 @@ final class CatalogStateMachine extends BaseStateMachine {
       ReplicaFetches fetches,
       Runnable cutLog,
       Runnable changed) {
+    super(fetches);
     this.directory = directory;
-    this.fetches = fetches;
     this.copies = new ReplicaCopies(directory.resolve("transfer"), this::copyTo, System::nanoTime);
     this.state = state;
     this.cutLog = cutLog;
@@ -64,7 +59,7 @@ final class CatalogStateMachine extends BaseStateMachine {
       throws IOException {
     super.initialize(server, group, storage);
     copies.clear();
-    getLifeCycle().startAndTransition(this::load);
+    getLifeCycle().startAndTransition(this::reload);
   }
 
   private Path received() {
@@ -88,7 +83,8 @@ final class CatalogStateMachine extends BaseStateMachine {
     return CatalogSnapshot.parseFrom(Files.readAllBytes(file)).getIndex();
   }
 
-  private void load() throws IOException {
+  @Override
+  void reload() throws IOException {
     adoptReceived();
     Path file = directory.resolve(FILE);
     if (Files.exists(file)) {
@@ -170,42 +166,14 @@ final class CatalogStateMachine extends BaseStateMachine {
   }
 
   @Override
-  public CompletableFuture<TermIndex> notifyInstallSnapshotFromLeader(
-      RoleInfoProto role, TermIndex firstInLog) {
-    if (firstInLog.getIndex() <= 0) {
-      return CompletableFuture.completedFuture(null);
-    }
-    RaftPeerId leader = RaftPeerId.valueOf(role.getFollowerInfo().getLeaderInfo().getId().getId());
-    return fetches.start(
-        new ReplicaFetches.Target(
-            ReplicaCopy.CATALOG, directory.resolve("receiving"), received(), directory),
-        leader.toString(),
-        firstInLog.getIndex() - 1);
+  ReplicaFetches.Target target() {
+    return new ReplicaFetches.Target(
+        ReplicaCopy.CATALOG, directory.resolve("receiving"), received(), directory);
   }
 
   @Override
   public @Nullable SnapshotInfo getLatestSnapshot() {
     return latest;
-  }
-
-  @Override
-  public void pause() {
-    getLifeCycle().transition(LifeCycle.State.PAUSING);
-    getLifeCycle().transition(LifeCycle.State.PAUSED);
-  }
-
-  @Override
-  public void reinitialize() throws IOException {
-    load();
-    if (getLifeCycleState() == LifeCycle.State.PAUSED) {
-      getLifeCycle().transition(LifeCycle.State.STARTING);
-      getLifeCycle().transition(LifeCycle.State.RUNNING);
-    }
-  }
-
-  @Override
-  public CompletableFuture<Message> query(Message request) {
-    return CompletableFuture.completedFuture(Message.EMPTY);
   }
 
   @Override

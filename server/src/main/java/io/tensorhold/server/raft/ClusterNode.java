@@ -2,8 +2,6 @@ package io.tensorhold.server.raft;
 
 import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.Server;
-import io.tensorhold.server.base.Reason;
-import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.store.SharedRocks;
 import java.io.IOException;
@@ -49,13 +47,10 @@ public final class ClusterNode implements AutoCloseable {
   private final ReplicaFetches fetches;
   private final ShardStateMachine.Resources resources;
   private final ShardRepair repair;
-  private final ExecutorService flusher =
-      Executors.newSingleThreadExecutor(
-          task -> {
-            Thread thread = new Thread(task, "flush");
-            thread.setDaemon(true);
-            return thread;
-          });
+  private final ReplicaComparison comparison;
+  private final HeldReplicas replicas;
+  private final ExecutorService flusher = thread("flush");
+  private final ExecutorService comparer = thread("checksum");
 
   /**
    * The replicas that the data directory holds, not started yet.
@@ -96,6 +91,7 @@ public final class ClusterNode implements AutoCloseable {
             (memoryBudget - memoryBudget / HELD_SHARE) / shardCount,
             settings.flushLogBytes(),
             flusher,
+            comparer,
             fetches);
     for (int shard = 0; shard < shardCount; shard++) {
       RaftGroupId group = GroupIds.shard(clusterId, shard);
@@ -111,6 +107,19 @@ public final class ClusterNode implements AutoCloseable {
             () -> catalog.state().map().getShardsCount() > 0,
             this::peersOf,
             shard -> newMachine(shard.shard(), shard.group()));
+    this.comparison =
+        new ReplicaComparison(
+            me.getId(),
+            shards,
+            source,
+            this::addressOf,
+            settings.compareInterval(),
+            System::nanoTime);
+    this.replicas = new HeldReplicas(raft, catalogGroup, catalogMachine, shards);
+  }
+
+  private static ExecutorService thread(String name) {
+    return Executors.newSingleThreadExecutor(Thread.ofPlatform().name(name).daemon().factory());
   }
 
   private ShardStateMachine newMachine(int shard, RaftGroupId group) {
@@ -166,33 +175,12 @@ public final class ClusterNode implements AutoCloseable {
     repair.inspect();
     raft.start();
     repair.start();
+    comparison.start();
   }
 
-  /**
-   * Copies of a replica for other servers to fetch.
-   *
-   * @param shard its number, or {@link ReplicaCopy#CATALOG}
-   * @throws Refusal if this server holds no such replica
-   */
-  private ReplicaCopies copiesOf(int shard) {
-    if (shard == ReplicaCopy.CATALOG && raft.holds(catalogGroup)) {
-      return catalogMachine.copies();
-    }
-    if (shard < 0 || shard >= shards.size() || !raft.holds(shards.get(shard).group())) {
-      throw new Refusal(
-          Reason.UNAVAILABLE, "this server holds no replica of shard %d".formatted(shard));
-    }
-    return shards.get(shard).stateMachine().copies();
-  }
-
-  /** Makes, or finds, a copy of a replica that holds the log at least up to an index. */
-  public ReplicaCopy openCopy(int shard, long minIndex) throws IOException {
-    return copiesOf(shard).open(minIndex);
-  }
-
-  /** Opens a file of a copy. */
-  public CopyReader readCopy(int shard, String copy, String file, long offset) throws IOException {
-    return copiesOf(shard).read(copy, file, offset);
+  /** This server's replicas, as other servers copy and compare them. */
+  public HeldReplicas replicas() {
+    return replicas;
   }
 
   /**
@@ -371,6 +359,8 @@ public final class ClusterNode implements AutoCloseable {
 
   @Override
   public void close() throws IOException {
+    comparison.close();
+    comparer.shutdownNow();
     repair.close();
     fetches.close();
     raft.close();

@@ -3,6 +3,7 @@ package io.tensorhold.server.raft;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -17,7 +18,7 @@ import org.apache.ratis.protocol.RaftGroupId;
  */
 record LogFolders(Path directory) {
   private static final String HELD = ".damaged";
-  private static final Pattern SEGMENT = Pattern.compile("log_(?:inprogress_)?(\\d+).*");
+  private static final Pattern SEGMENT = Pattern.compile("log_(?:inprogress_)?(\\d+)(?:-(\\d+))?");
 
   private Path of(RaftGroupId group) {
     return directory.resolve(group.getUuid().toString());
@@ -67,6 +68,43 @@ record LogFolders(Path directory) {
 
   private static boolean open(Path file) {
     return String.valueOf(file.getFileName()).startsWith("log_inprogress_");
+  }
+
+  /**
+   * Deletes the segments of a log, held or not, that ends before an index up to which the database
+   * holds everything: Ratis would append what follows the index right behind the last segment, and
+   * refuse the gap. The votes stay.
+   */
+  void dropCovered(RaftGroupId group, long index) throws IOException {
+    Path segments = (held(group) ? heldOf(group) : of(group)).resolve("current");
+    if (!Files.isDirectory(segments)) {
+      return;
+    }
+    List<Path> files;
+    try (Stream<Path> all = Files.list(segments)) {
+      files = all.filter(f -> SEGMENT.matcher(String.valueOf(f.getFileName())).matches()).toList();
+    }
+    long last = -1;
+    for (Path file : files) {
+      last = Math.max(last, lastIndex(file));
+    }
+    if (last < index) {
+      for (Path file : files) {
+        Files.delete(file);
+      }
+      FileTrees.force(segments);
+    }
+  }
+
+  /** Last index in a segment: closed ones are named for it, of an open one it is counted. */
+  private static long lastIndex(Path segment) throws IOException {
+    Matcher name = SEGMENT.matcher(String.valueOf(segment.getFileName()));
+    if (!name.matches()) {
+      throw new IllegalArgumentException("not a segment: " + segment);
+    }
+    return name.group(2) != null
+        ? Long.parseLong(name.group(2))
+        : Long.parseLong(name.group(1)) + LogTail.records(segment) - 1;
   }
 
   /** First index in a group's log, held or not; 0 if there is no log. */

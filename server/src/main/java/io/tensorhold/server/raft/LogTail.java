@@ -61,6 +61,23 @@ final class LogTail {
     }
   }
 
+  /** Whole records of a segment, up to the first that is torn. */
+  static int records(Path segment) throws IOException {
+    ByteBuffer bytes = ByteBuffer.wrap(Files.readAllBytes(segment));
+    int written = written(bytes);
+    int records = 0;
+    for (int at = HEADER_BYTES; at < written; records++) {
+      int end = endOf(bytes, at);
+      if (end < 0
+          || end > bytes.limit()
+          || crc(bytes, at, end - CRC_BYTES) != bytes.getInt(end - CRC_BYTES)) {
+        break;
+      }
+      at = end;
+    }
+    return records;
+  }
+
   /** Where the zeros begin that fill the file to its end. */
   private static int written(ByteBuffer bytes) {
     int written = bytes.limit();

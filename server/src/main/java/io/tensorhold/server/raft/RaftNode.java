@@ -198,6 +198,7 @@ final class RaftNode implements AutoCloseable {
       if (voters.contains(other)) {
         try {
           transfer(group, other, timeoutMillis);
+          log.info("{} is handed over to server {}", group, other);
           return;
         } catch (IOException e) {
           failure = e;

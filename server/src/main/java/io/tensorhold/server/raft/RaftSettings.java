@@ -22,13 +22,20 @@ import org.apache.ratis.util.TimeDuration;
  *     log is cut; more means fewer writes of a block that changes often, and a longer replay
  * @param keepEntries entries that stay in the log after a flush, for followers that are a little
  *     behind; one that is further behind gets the whole database
+ * @param compareInterval from the end of one comparison of a shard's replicas to the next; zero:
+ *     they are not compared. Each reads all that a replica has on disk
  */
 public record RaftSettings(
-    Duration electionTimeoutMin, Duration electionTimeoutMax, long flushLogBytes, int keepEntries) {
+    Duration electionTimeoutMin,
+    Duration electionTimeoutMax,
+    long flushLogBytes,
+    int keepEntries,
+    Duration compareInterval) {
 
   /** For hosts that are not overloaded. */
   public static final RaftSettings DEFAULT =
-      new RaftSettings(Duration.ofSeconds(1), Duration.ofSeconds(2), 64L << 20, 64);
+      new RaftSettings(
+          Duration.ofSeconds(1), Duration.ofSeconds(2), 64L << 20, 64, Duration.ofMinutes(10));
 
   /** A server that just started asks early; it gets no votes where a leader lives. */
   private static final TimeDuration FIRST_ELECTION_MIN =
@@ -54,6 +61,11 @@ public record RaftSettings(
     if (keepEntries < 0) {
       throw new IllegalArgumentException(
           "raft.keep-entries: value=%d allowed=0 or more".formatted(keepEntries));
+    }
+    if (compareInterval.isNegative()) {
+      throw new IllegalArgumentException(
+          "raft.compare-interval: value=%d allowed=0 or more milliseconds"
+              .formatted(compareInterval.toMillis()));
     }
   }
 

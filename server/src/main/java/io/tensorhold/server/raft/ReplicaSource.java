@@ -2,6 +2,7 @@ package io.tensorhold.server.raft;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.OptionalLong;
 import org.jspecify.annotations.Nullable;
 
 /** Other servers' replicas, as this server reaches them. */
@@ -23,6 +24,16 @@ public interface ReplicaSource {
    * @throws IOException if it can't give one now
    */
   ReplicaCopy open(String address, int shard, long minIndex) throws IOException;
+
+  /**
+   * Asks a server for the checksum of its replica at the index of a COMPARE entry; empty: it has
+   * none yet.
+   *
+   * @param agreed what most replicas have there, if known: one that has another mends itself
+   * @throws IOException if it does not answer, or holds no replica
+   */
+  OptionalLong compare(String address, int shard, long index, OptionalLong agreed)
+      throws IOException;
 
   /**
    * Reads a file of a copy, from an offset to its end.

@@ -25,6 +25,9 @@ public interface ShardLog {
   /** Ids of the servers that vote on the log, as this replica knows them; empty without one. */
   List<String> members();
 
+  /** What this server knows of comparisons of the replicas. */
+  Comparison comparison();
+
   /** Who leads, as far as this server has heard. */
   Leadership leadership();
 

@@ -71,7 +71,7 @@ final class ShardRepair implements AutoCloseable {
         machine.declareDamaged("an earlier process of this server found it damaged");
       } else if (folders.exists(shard.group())) {
         try {
-          machine.inspect(folders.firstIndex(shard.group()));
+          inspect(machine, shard);
         } catch (StoreException e) {
           if (!e.damage()) {
             throw new IOException(e.getMessage(), e);
@@ -81,6 +81,12 @@ final class ShardRepair implements AutoCloseable {
         }
       }
     }
+  }
+
+  /** Opens a database and brings the log in line with it. */
+  private void inspect(ShardStateMachine machine, ShardReplica shard) throws IOException {
+    machine.inspect(folders.firstIndex(shard.group()));
+    folders.dropCovered(shard.group(), machine.index());
   }
 
   /** Starts looking for damage. */
@@ -126,7 +132,13 @@ final class ShardRepair implements AutoCloseable {
     fetch(shard, peers, Math.max(0, folders.firstIndex(shard.group()) - 1));
     shard.stateMachine().replaceDatabase();
     ShardStateMachine mended = fresh.apply(shard);
-    folders.release(shard.group());
+    try {
+      inspect(mended, shard);
+      folders.release(shard.group());
+    } catch (IOException | RuntimeException e) {
+      mended.close();
+      throw e;
+    }
     shard.replace(mended);
     try {
       raft.resume(shard.group());

@@ -4,7 +4,9 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.ShardMachine;
 import java.util.List;
+import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicLong;
 import org.apache.ratis.protocol.RaftGroupId;
 
 /** A shard's log, and this server's replica of it, which a mended one may take the place of. */
@@ -14,7 +16,10 @@ final class ShardReplica implements ShardLog {
   private final RaftNode raft;
   private final int shard;
   private final RaftGroupId group;
+  private final AtomicLong refetched = new AtomicLong();
   private volatile ShardStateMachine stateMachine;
+  private volatile long comparedIndex = -1;
+  private volatile String difference = "";
 
   ShardReplica(RaftNode raft, int shard, RaftGroupId group, ShardStateMachine stateMachine) {
     this.raft = raft;
@@ -33,6 +38,34 @@ final class ShardReplica implements ShardLog {
 
   void replace(ShardStateMachine mended) {
     stateMachine = mended;
+  }
+
+  /**
+   * The checksum of the replica at the index of a COMPARE entry; empty: it has none yet.
+   *
+   * @param agreed what most replicas have there, if known: a replica that has another is damaged
+   */
+  OptionalLong compare(long index, OptionalLong agreed) {
+    ShardStateMachine machine = stateMachine;
+    OptionalLong own = machine.checksums().at(index);
+    if (own.isPresent() && agreed.isPresent() && !own.equals(agreed) && machine.damage() == null) {
+      refetched.incrementAndGet();
+      machine.declareDamaged(
+          "at index %d its checksum is %016x, and that of most replicas %016x"
+              .formatted(index, own.getAsLong(), agreed.getAsLong()));
+    }
+    return own;
+  }
+
+  /** Notes what came of a comparison that this server made; see {@link Comparison}. */
+  void compared(long index, String difference) {
+    comparedIndex = index;
+    this.difference = difference;
+  }
+
+  @Override
+  public Comparison comparison() {
+    return new Comparison(comparedIndex, difference, refetched.get());
   }
 
   @Override

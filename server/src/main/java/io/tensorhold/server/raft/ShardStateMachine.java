@@ -3,6 +3,7 @@ package io.tensorhold.server.raft;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.Flush;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.ShardStore;
@@ -16,7 +17,6 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Predicate;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
-import org.apache.ratis.proto.RaftProtos.RoleInfoProto;
 import org.apache.ratis.protocol.Message;
 import org.apache.ratis.protocol.RaftGroupId;
 import org.apache.ratis.protocol.RaftGroupMemberId;
@@ -27,7 +27,6 @@ import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.SnapshotInfo;
 import org.apache.ratis.statemachine.StateMachineStorage;
 import org.apache.ratis.statemachine.TransactionContext;
-import org.apache.ratis.statemachine.impl.BaseStateMachine;
 import org.apache.ratis.thirdparty.com.google.protobuf.ByteString;
 import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 import org.jspecify.annotations.Nullable;
@@ -40,7 +39,7 @@ import org.slf4j.LoggerFactory;
  * <p>A snapshot in Raft's sense is the database as last flushed. A flush runs beside apply; only
  * when dirty blocks fill the memory tier does apply wait for it. After each flush the log is cut.
  */
-final class ShardStateMachine extends BaseStateMachine {
+final class ShardStateMachine extends FetchedStateMachine {
   private static final Logger log = LoggerFactory.getLogger(ShardStateMachine.class);
 
   /** What all shards of a server share, and each one's part of it. */
@@ -49,6 +48,7 @@ final class ShardStateMachine extends BaseStateMachine {
       long memoryBudget,
       long flushLogBytes,
       Executor flusher,
+      Executor comparer,
       ReplicaFetches fetches) {}
 
   private final int shard;
@@ -58,6 +58,7 @@ final class ShardStateMachine extends BaseStateMachine {
   private final ReentrantLock flushLock = new ReentrantLock();
   private final ShardFiles files;
   private final ReplicaCopies copies;
+  private final StateChecksums checksums;
   private final StateMachineStorage snapshots = new EmptyStorage(this::getLatestSnapshot);
   private volatile @Nullable ShardMachine machine;
   private volatile @Nullable String damage;
@@ -74,12 +75,14 @@ final class ShardStateMachine extends BaseStateMachine {
    */
   ShardStateMachine(
       int shard, Path directory, Resources resources, Runnable cutLog, Predicate<String> onDamage) {
+    super(resources.fetches());
     this.shard = shard;
     this.files = new ShardFiles(directory);
     this.resources = resources;
     this.cutLog = cutLog;
     this.onDamage = onDamage;
     this.copies = new ReplicaCopies(files.transfer(), this::copyTo, System::nanoTime);
+    this.checksums = new StateChecksums(shard, resources.comparer());
   }
 
   @Override
@@ -136,6 +139,11 @@ final class ShardStateMachine extends BaseStateMachine {
     }
   }
 
+  /** Index up to which the database that was opened holds everything. */
+  long index() {
+    return open(machine).appliedIndex();
+  }
+
   /** The store has met damage: if another replica mends it, this one serves no more. */
   private boolean damaged(String what) {
     boolean mended = onDamage.test(what);
@@ -160,7 +168,7 @@ final class ShardStateMachine extends BaseStateMachine {
     return damage;
   }
 
-  /** Where a copy of the replica goes that another server holds. */
+  @Override
   ReplicaFetches.Target target() {
     return new ReplicaFetches.Target(shard, files.receiving(), files.received(), files.database());
   }
@@ -205,6 +213,9 @@ final class ShardStateMachine extends BaseStateMachine {
     byte[] outcomes = target.apply(entry.getTerm(), entry.getIndex(), data.asReadOnlyByteBuffer());
     updateLastAppliedTermIndex(entry.getTerm(), entry.getIndex());
     bytesSinceFlush.addAndGet(data.size());
+    if (Entry.compares(data.asReadOnlyByteBuffer())) {
+      beginChecksum(entry.getIndex());
+    }
     if (!flushQueued
         && (bytesSinceFlush.get() > resources.flushLogBytes()
             || target.pressure() != ShardMachine.Pressure.NONE)) {
@@ -262,6 +273,26 @@ final class ShardStateMachine extends BaseStateMachine {
         }
       }
     }
+  }
+
+  /** The checksum of the state as it is now: what a flush brings to disk is read from there. */
+  private void beginChecksum(long index) {
+    flushLock.lock();
+    try {
+      flush();
+      if (store != null) {
+        checksums.begin(index, store.scan());
+      }
+    } catch (RuntimeException e) {
+      log.warn("shard {} has no checksum at index {}: {}", shard, index, e.getMessage());
+    } finally {
+      flushLock.unlock();
+    }
+  }
+
+  /** The checksums of the state at COMPARE entries. */
+  StateChecksums checksums() {
+    return checksums;
   }
 
   /** Brings the state as it is now to disk, and lets the log before it go. */
@@ -326,39 +357,10 @@ final class ShardStateMachine extends BaseStateMachine {
     }
   }
 
-  /**
-   * The leader has no log any more that would bring this replica up to date. While the copy is
-   * fetched the replica stays as it is; {@link #reinitialize} puts the copy in its place.
-   */
   @Override
-  public CompletableFuture<TermIndex> notifyInstallSnapshotFromLeader(
-      RoleInfoProto role, TermIndex firstInLog) {
-    if (firstInLog.getIndex() <= 0) {
-      return CompletableFuture.completedFuture(null);
-    }
-    RaftPeerId leader = RaftPeerId.valueOf(role.getFollowerInfo().getLeaderInfo().getId().getId());
-    return resources.fetches().start(target(), leader.toString(), firstInLog.getIndex() - 1);
-  }
-
-  @Override
-  public void pause() {
-    getLifeCycle().transition(org.apache.ratis.util.LifeCycle.State.PAUSING);
-    getLifeCycle().transition(org.apache.ratis.util.LifeCycle.State.PAUSED);
-  }
-
-  @Override
-  public void reinitialize() throws IOException {
+  void reload() throws IOException {
     closeStore();
     open();
-    if (getLifeCycleState() == org.apache.ratis.util.LifeCycle.State.PAUSED) {
-      getLifeCycle().transition(org.apache.ratis.util.LifeCycle.State.STARTING);
-      getLifeCycle().transition(org.apache.ratis.util.LifeCycle.State.RUNNING);
-    }
-  }
-
-  @Override
-  public CompletableFuture<Message> query(Message request) {
-    return CompletableFuture.completedFuture(Message.EMPTY);
   }
 
   /** Bytes of the database on disk. */

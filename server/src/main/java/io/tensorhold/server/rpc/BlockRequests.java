@@ -17,6 +17,7 @@ import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
@@ -29,16 +30,24 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
 
 /** Checks requests for blocks against the catalog, and turns them into commands. */
 final class BlockRequests {
+  /** As long as a catalog that is behind is waited for. */
+  private static final long FENCE_SECONDS = 5;
+
   private final CatalogLog catalog;
   private final int shardCount;
   private final Map<Long, ModelView> views = new ConcurrentHashMap<>();
 
   /** A push that may be logged, and the parameters of its parts. */
   record CheckedPush(
-      ModelView view, PushCommand command, Set<ParameterRecord> parameters, PushPayload received) {
+      ModelView view,
+      PushCommand command,
+      Set<ParameterRecord> parameters,
+      PushPayload received,
+      long decodedBytes) {
     /** Frees the payload; the command can't be read any more. */
     void release() {
       received.release();
@@ -112,38 +121,50 @@ final class BlockRequests {
     Set<ParameterRecord> parameters = new LinkedHashSet<>();
     long offset = 0;
     long touched = 0;
+    long values = 0;
     for (BlockHeader block : header.getBlocksList()) {
       ParameterRecord parameter = view.record(block.getParameterId());
       String name = view.name(block.getParameterId());
-      Part part = part(name, block, frame.payloadBytes() - offset);
+      long left = header.getWithoutPayload() ? Limits.PUSH_BYTES : frame.payloadBytes();
+      Part part = part(name, block, left - offset);
       PartCheck.check(name, parameter, operation, part);
       checkShard(header, name, parameter, part);
       offset += part.payloadBytes();
       touched += parameter.blockBytes(part.block());
+      values += 4 * elements(part, parameter.elementsIn(part.block()));
       parts.add(part);
       parameters.add(parameter);
     }
-    if (offset != frame.payloadBytes()) {
+    if (!header.getWithoutPayload() && offset != frame.payloadBytes()) {
       throw lengthOf(
           "the blocks of the push take %d bytes".formatted(offset), frame.payloadBytes());
     }
     if (touched > Limits.TOUCHED_BYTES && parts.size() > 1) {
       throw limit("bytes of the blocks that a push touches", touched, Limits.TOUCHED_BYTES);
     }
+    if (values > Limits.PUSH_DECODED_BYTES) {
+      throw limit("bytes of a push as f32", values, Limits.PUSH_DECODED_BYTES);
+    }
     Tag tag = new Tag(header.getSession(), header.getSeq(), header.getAckedBelow());
-    PushPayload payload = receive(view, header, operation, parts, frame);
-    PushCommand command =
-        new PushCommand(List.of(tag), operation, parts, payload.memory(), null, payload.block());
-    try {
+    StepFactors ofStep = FactorsCheck.factors(view, header);
+    boolean together = FactorsCheck.together(view, operation);
+    PushCommand.Factors factors =
+        ofStep == null || together
+            ? null
+            : ofStep.of(view.model().getSpec().getParameters(0).getId(), parts);
+    if (!together) {
       for (int i = 0; i < parts.size(); i++) {
         long id = parts.get(i).parameter();
-        PartCheck.checkFactors(view.name(id), view.record(id), command, i);
+        PartCheck.checkFactors(view.name(id), view.record(id), operation, factors, i);
       }
-    } catch (Refusal e) {
-      payload.release();
-      throw e;
     }
-    return new CheckedPush(view, command, parameters, payload);
+    PushPayload payload =
+        header.getWithoutPayload()
+            ? PushPayload.room(view, operation, List.of(), 0)
+            : receive(view, header, operation, parts, frame);
+    PushCommand command =
+        new PushCommand(List.of(tag), operation, parts, payload.memory(), factors, payload.block());
+    return new CheckedPush(view, command, parameters, payload, values);
   }
 
   private void checkShard(PushHeader header, String name, ParameterRecord parameter, Part part) {
@@ -175,6 +196,7 @@ final class BlockRequests {
         BlockHeader block = header.getBlocks(i);
         payload.receive(
             frame,
+            view.record(part.parameter()),
             view.name(part.parameter()),
             part,
             (int) elements(part, view.record(part.parameter()).elementsIn(part.block())),
@@ -200,20 +222,36 @@ final class BlockRequests {
     }
   }
 
-  private void checkEnvelope(ModelView view, PushHeader header, long payloadBytes) {
+  /**
+   * Refuses a session that was never opened. This server may not have heard of a young one yet, so
+   * it first makes sure that its catalog holds all that was acknowledged; while it can't, the push
+   * may come again.
+   */
+  void requireSession(long session) {
     CatalogState state = catalog.state();
-    if (!state.hasSession(header.getSession())) {
-      try {
-        catalog.until(() -> state.hasSession(header.getSession())).join();
-      } catch (RuntimeException e) {
-        throw new Refusal(
-            Reason.SESSION_UNKNOWN,
-            "no session has the number %s: open one"
-                .formatted(Long.toUnsignedString(header.getSession())),
-            "value",
-            Long.toUnsignedString(header.getSession()));
-      }
+    if (state.hasSession(session)) {
+      return;
     }
+    String number = Long.toUnsignedString(session);
+    try {
+      var _ = catalog.fence().orTimeout(FENCE_SECONDS, TimeUnit.SECONDS).join();
+    } catch (RuntimeException e) {
+      throw new Refusal(
+          Reason.UNAVAILABLE,
+          "this server's catalog does not know session %s, and may be behind: try again"
+              .formatted(number));
+    }
+    if (!state.hasSession(session)) {
+      throw new Refusal(
+          Reason.SESSION_UNKNOWN,
+          "no session has the number %s: open one".formatted(number),
+          "value",
+          number);
+    }
+  }
+
+  private void checkEnvelope(ModelView view, PushHeader header, long payloadBytes) {
+    requireSession(header.getSession());
     if (header.getSeq() < 1 || header.getAckedBelow() > header.getSeq()) {
       throw new Refusal(
           Reason.REQUEST_INVALID,
@@ -241,7 +279,7 @@ final class BlockRequests {
   }
 
   /** What a push says of the step that it is a part of. */
-  static Trainer.Step step(PushHeader header, MemorySegment payload) {
+  static Trainer.Step step(PushHeader header, ModelView view, MemorySegment payload) {
     if (header.getStep() == 0) {
       return Trainer.Step.NONE;
     }
@@ -255,7 +293,14 @@ final class BlockRequests {
       offset += bytes;
     }
     return new Trainer.Step(
-        header.getStep(), header.getRank(), header.getPart(), header.getParts(), crc.value());
+        header.getStep(),
+        header.getRank(),
+        header.getPart(),
+        header.getParts(),
+        crc.value(),
+        view.needs(),
+        FactorsCheck.factors(view, header),
+        header.getWithoutPayload());
   }
 
   private static Operation operation(PushHeader header) {
@@ -286,6 +331,20 @@ final class BlockRequests {
       runs[i] = block.getRuns(i);
     }
     return new Part(block.getParameterId(), block.getBlock(), codec, block.getPayloadBytes(), runs);
+  }
+
+  /** The codec that an answer shall have. */
+  static Codec pullCodec(String what, int id) {
+    Codec codec = codec(what, id);
+    if (!codec.storable()) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "%s is for gradients on the wire: %s can't be in it; allowed=%s"
+              .formatted(codec.label(), what, Codec.storableLabels()),
+          "value",
+          codec.label());
+    }
+    return codec;
   }
 
   static Codec codec(String name, int id) {

@@ -119,7 +119,13 @@ final class Errors {
           RANK_INVALID,
           REQUEST_INVALID ->
           Code.INVALID_ARGUMENT;
-      case SESSION_EXPIRED, STEP_CLOSED, STEP_CONFLICT, STALE, NOT_LEADER, CLUSTER_MISMATCH ->
+      case SESSION_EXPIRED,
+          STEP_CLOSED,
+          STEP_CONFLICT,
+          STEP_UNKNOWN,
+          STALE,
+          NOT_LEADER,
+          CLUSTER_MISMATCH ->
           Code.FAILED_PRECONDITION;
       case OVERLAY_LOST, STEP_FAILED -> Code.ABORTED;
       case DISK_FULL, LIMIT -> Code.RESOURCE_EXHAUSTED;

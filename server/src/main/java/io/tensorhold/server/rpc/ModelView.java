@@ -10,11 +10,13 @@ import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.catalog.ModelSizes;
 import io.tensorhold.server.catalog.OptimizerCheck;
 import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.wire.StepNeeds;
 import java.util.HashMap;
 import java.util.Map;
 
 /** A model with its parameters by id, as requests for blocks need it. */
-record ModelView(Model model, Map<Long, ParameterRecord> records, Map<Long, String> names) {
+record ModelView(
+    Model model, Map<Long, ParameterRecord> records, Map<Long, String> names, StepNeeds needs) {
   static ModelView of(Model model) {
     Map<Long, ParameterRecord> records = new HashMap<>();
     Map<Long, String> names = new HashMap<>();
@@ -33,7 +35,7 @@ record ModelView(Model model, Map<Long, ParameterRecord> records, Map<Long, Stri
               codec.computable() ? own : null));
       names.put(spec.getId(), spec.getName());
     }
-    return new ModelView(model, records, names);
+    return new ModelView(model, records, names, StepNeeds.of(model.getSpec()));
   }
 
   ParameterRecord record(long id) {

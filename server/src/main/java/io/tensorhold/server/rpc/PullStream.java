@@ -95,7 +95,7 @@ final class PullStream {
   /** Checks every range; gives the shards they lie on. */
   private Set<Integer> check(ModelView model) {
     if (request.getCodecValue() != 0) {
-      codec = BlockRequests.codec("the pull", request.getCodecValue());
+      codec = BlockRequests.pullCodec("the pull", request.getCodecValue());
     }
     Set<Integer> shards = new TreeSet<>();
     for (BlockRange asked : request.getBlocksList()) {

@@ -1,10 +1,12 @@
 package io.tensorhold.server.rpc;
 
+import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.shard.PartCheck;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.Unit;
@@ -72,19 +74,26 @@ final class PushPayload {
   /**
    * Receives the next part.
    *
+   * @param parameter that it is for
    * @param name of the parameter, for errors
    * @param elements that the part holds
    * @param crc expected; null: not checked
    * @param finite whether NaN and infinity are refused
    */
   void receive(
-      Frame<?> frame, String name, Part part, int elements, @Nullable Integer crc, boolean finite) {
+      Frame<?> frame,
+      ParameterRecord parameter,
+      String name,
+      Part part,
+      int elements,
+      @Nullable Integer crc,
+      boolean finite) {
     Crc32c sum = new Crc32c();
     int unscanned = 0;
+    MemorySegment whole = memory.asSlice(received, part.payloadBytes());
     long end = received + part.payloadBytes();
-    long scannable =
-        finite ? part.codec().bytes(io.tensorhold.numerics.DType.F32, CHUNK_ELEMENTS) : 0;
-    long chunk = scannable > 0 ? scannable : CHUNK_BYTES;
+    boolean scanned = finite && part.codec().fixedSize();
+    long chunk = scanned ? part.codec().bytes(DType.F32, CHUNK_ELEMENTS) : CHUNK_BYTES;
     int nonFinite = -1;
     while (received < end) {
       MemorySegment piece = memory.asSlice(received, Math.min(chunk, end - received));
@@ -92,7 +101,7 @@ final class PushPayload {
       if (crc != null) {
         sum.update(piece);
       }
-      if (finite && nonFinite < 0) {
+      if (scanned && nonFinite < 0) {
         int count = Math.min(CHUNK_ELEMENTS, elements - unscanned);
         int at = part.codec().firstNonFinite(Kernels.best(), piece, 0, count);
         nonFinite = at < 0 ? -1 : unscanned + at;
@@ -107,6 +116,10 @@ final class PushPayload {
               .formatted(part.block(), name, crc, sum.value()),
           "parameter",
           name);
+    }
+    PartCheck.checkPayload(name, parameter, part, whole);
+    if (finite && !scanned) {
+      nonFinite = part.codec().firstNonFinite(Kernels.best(), whole, 0, elements);
     }
     if (nonFinite >= 0) {
       throw new Refusal(

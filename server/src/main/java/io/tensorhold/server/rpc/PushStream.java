@@ -14,6 +14,7 @@ import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.training.PushDone;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.Frame;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.function.BooleanSupplier;
@@ -83,6 +84,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
         throw BlockRequests.diskFull();
       }
       checked = requests.check(header, frame);
+      traffic.addDecoded(checked.decodedBytes());
       try {
         done =
             trainer.push(
@@ -90,7 +92,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
                 header.getShard(),
                 checked.command(),
                 checked.parameters(),
-                BlockRequests.step(header, checked.command().payload()),
+                BlockRequests.step(header, checked.view(), checked.command().payload()),
                 header.getExpectTerm());
       } finally {
         checked.release();
@@ -116,8 +118,14 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
             .setShard(header.getShard());
     if (done != null) {
       ack.setLogIndex(done.logIndex()).setTerm(done.term()).setDuplicate(done.duplicate());
+      if (done.sums() != null) {
+        ack.setSums(FactorsCheck.toWire(Objects.requireNonNull(push).view(), done.sums()));
+      }
+      if (done.factors() != null) {
+        ack.setFactors(FactorsCheck.toWire(done.factors()));
+      }
     } else {
-      ack.setError(errors.status(java.util.Objects.requireNonNull(failure)));
+      ack.setError(errors.status(Objects.requireNonNull(failure)));
     }
     sender.send(ack.build(), done == null ? null : push, header);
     boolean over;
@@ -192,12 +200,12 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
       private void sendBlocks(PushResponse ack, @Nullable CheckedPush push, PushHeader header) {
         BlockReader blocks = new BlockReader(node);
         PushResponse answer = ack;
-        if (push != null) {
+        if (push != null && !ack.hasSums()) {
           try {
             Codec codec =
                 header.getPullCodecValue() == 0
                     ? null
-                    : BlockRequests.codec("the answer", header.getPullCodecValue());
+                    : BlockRequests.pullCodec("the answer", header.getPullCodecValue());
             for (BlockHeader block : header.getBlocksList()) {
               ParameterRecord parameter = push.view().record(block.getParameterId());
               blocks.add(header.getShard(), parameter, block.getBlock(), codec);

@@ -7,14 +7,17 @@ import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ReplicaCopy;
 import io.tensorhold.server.raft.ReplicaSource;
 import io.tensorhold.server.rpc.FarCluster.Address;
+import io.tensorhold.server.rpc.replication.CompareRequest;
 import io.tensorhold.server.rpc.replication.Copy;
 import io.tensorhold.server.rpc.replication.FileChunk;
 import io.tensorhold.server.rpc.replication.OpenCopyRequest;
 import io.tensorhold.server.rpc.replication.ReadFileRequest;
 import io.tensorhold.server.rpc.replication.ReplicationGrpc;
+import io.tensorhold.server.rpc.replication.StateChecksum;
 import io.tensorhold.wire.ChannelSettings;
 import java.io.IOException;
 import java.util.Iterator;
+import java.util.OptionalLong;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -23,6 +26,8 @@ import org.jspecify.annotations.Nullable;
 public final class ReplicaClient implements ReplicaSource {
   /** A copy is made after a flush, which may have much to write. */
   private static final int OPEN_SECONDS = 120;
+
+  private static final int COMPARE_SECONDS = 5;
 
   private final String clusterId;
   private final Supplier<ClusterMap> farMap;
@@ -67,6 +72,20 @@ public final class ReplicaClient implements ReplicaSource {
                   .map(file -> new ReplicaCopy.File(file.getName(), file.getBytes()))
                   .toList());
         });
+  }
+
+  @Override
+  public OptionalLong compare(String address, int shard, long index, OptionalLong agreed)
+      throws IOException {
+    CompareRequest.Builder request =
+        CompareRequest.newBuilder().setClusterId(clusterId).setShard(shard).setIndex(index);
+    agreed.ifPresent(request::setAgreed);
+    StateChecksum answer =
+        call(
+            address,
+            stub ->
+                stub.withDeadlineAfter(COMPARE_SECONDS, TimeUnit.SECONDS).compare(request.build()));
+    return answer.hasChecksum() ? OptionalLong.of(answer.getChecksum()) : OptionalLong.empty();
   }
 
   @Override

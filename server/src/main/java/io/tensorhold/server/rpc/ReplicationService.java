@@ -8,14 +8,17 @@ import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.CopyReader;
 import io.tensorhold.server.raft.ReplicaCopy;
+import io.tensorhold.server.rpc.replication.CompareRequest;
 import io.tensorhold.server.rpc.replication.Copy;
 import io.tensorhold.server.rpc.replication.CopyFile;
 import io.tensorhold.server.rpc.replication.FileChunk;
 import io.tensorhold.server.rpc.replication.OpenCopyRequest;
 import io.tensorhold.server.rpc.replication.ReadFileRequest;
 import io.tensorhold.server.rpc.replication.ReplicationGrpc;
+import io.tensorhold.server.rpc.replication.StateChecksum;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.OptionalLong;
 
 /** Gives this server's replicas to other servers of the cluster, as files. */
 final class ReplicationService extends ReplicationGrpc.ReplicationImplBase {
@@ -32,12 +35,30 @@ final class ReplicationService extends ReplicationGrpc.ReplicationImplBase {
     Copy.Builder answer = Copy.newBuilder();
     try {
       requireCluster(request.getClusterId());
-      ReplicaCopy copy = node.openCopy(request.getShard(), request.getMinIndex());
+      ReplicaCopy copy = node.replicas().openCopy(request.getShard(), request.getMinIndex());
       answer.setId(copy.id()).setTerm(copy.term()).setIndex(copy.index());
       for (ReplicaCopy.File file : copy.files()) {
         answer.addFiles(CopyFile.newBuilder().setName(file.name()).setBytes(file.bytes()));
       }
     } catch (IOException | RuntimeException e) {
+      reply.onError(errors.exception(e));
+      return;
+    }
+    reply.onNext(answer.build());
+    reply.onCompleted();
+  }
+
+  @Override
+  public void compare(CompareRequest request, StreamObserver<StateChecksum> reply) {
+    StateChecksum.Builder answer = StateChecksum.newBuilder();
+    try {
+      requireCluster(request.getClusterId());
+      OptionalLong agreed =
+          request.hasAgreed() ? OptionalLong.of(request.getAgreed()) : OptionalLong.empty();
+      node.replicas()
+          .compare(request.getShard(), request.getIndex(), agreed)
+          .ifPresent(answer::setChecksum);
+    } catch (RuntimeException e) {
       reply.onError(errors.exception(e));
       return;
     }
@@ -63,8 +84,12 @@ final class ReplicationService extends ReplicationGrpc.ReplicationImplBase {
       requireCluster(request.getClusterId());
       FileSender sender =
           new FileSender(
-              node.readCopy(
-                  request.getShard(), request.getCopy(), request.getFile(), request.getOffset()),
+              node.replicas()
+                  .readCopy(
+                      request.getShard(),
+                      request.getCopy(),
+                      request.getFile(),
+                      request.getOffset()),
               (ServerCallStreamObserver<FileChunk>) reply);
       sender.start();
     } catch (IOException | RuntimeException e) {

@@ -1,5 +1,6 @@
 package io.tensorhold.server.shard;
 
+import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Kernels;

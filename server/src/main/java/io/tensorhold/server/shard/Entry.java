@@ -24,9 +24,11 @@ import org.jspecify.annotations.Nullable;
  * 2 REGISTER  a parameter record (ParameterRecord)
  * 3 DROP      u64 first, u64 last: parameters that are gone, both included
  * 4 PUT       u64 parameter, u32 block, a whole block (BlockLayout)
- * 5 STEP      u64 model, u64 step, u32 part, u32 parts, u8 together, u16 n, n × (u32 rank, u32 crc);
- *             then the body of a PUSH with n tags
+ * 5 STEP      u64 model, u64 step, u32 part, u32 parts, u8 flags (1 together, 2 factors),
+ *             u16 n, n × (u32 rank, u32 crc); if flagged: f32 gradient scale, u32 m, m × f32 trust
+ *             ratio by parameter id from the model's first; then the body of a PUSH with n tags
  * 6 CLAIM     u64 model, u32 rank, u64 session, u8 together, u64 base
+ * 7 COMPARE   nothing: every replica computes its checksum at this index
  * </pre>
  *
  * All numbers but those inside a parameter record are little-endian.
@@ -40,6 +42,7 @@ public final class Entry {
   static final int PUT = 4;
   static final int STEP = 5;
   static final int CLAIM = 6;
+  static final int COMPARE = 7;
 
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
@@ -54,6 +57,9 @@ public final class Entry {
     /** A session becomes the holder of a rank. */
     record Claim(long model, int rank, long session, boolean together, long base)
         implements Command {}
+
+    /** Changes nothing; the replicas are compared at its index. */
+    record Compare() implements Command {}
 
     /** A parameter that pushes may name from now on. */
     record Register(ParameterRecord parameter) implements Command {}
@@ -72,7 +78,10 @@ public final class Entry {
     return out.array();
   }
 
-  /** An entry of a push that is a part of a step. */
+  /**
+   * An entry of a push that is a part of a step. The step's factors, if the mark has them, become
+   * the push's when it is read.
+   */
   public static byte[] step(StepMark mark, PushCommand push) {
     ByteBuffer out = allocate(Math.toIntExact(5 + mark.bytes() + bodyBytes(push)), STEP);
     mark.write(out);
@@ -89,6 +98,16 @@ public final class Entry {
         .put((byte) (together ? 1 : 0))
         .putLong(base)
         .array();
+  }
+
+  /** The bytes of a compare command, which is alone in its entry. */
+  public static byte[] compare() {
+    return allocate(5, COMPARE).array();
+  }
+
+  /** Whether an entry is a compare command. */
+  public static boolean compares(ByteBuffer entry) {
+    return entry.remaining() == 6 && entry.get(entry.position() + 5) == COMPARE;
   }
 
   private static long bodyBytes(PushCommand push) {
@@ -184,11 +203,15 @@ public final class Entry {
             case PUSH -> new Command.Push(readPush(body), null);
             case STEP -> {
               StepMark mark = StepMark.read(body);
-              yield new Command.Push(readPush(body), mark);
+              PushCommand push = readPush(body);
+              StepFactors ofStep = mark.factors();
+              yield new Command.Push(
+                  ofStep == null ? push : push.with(ofStep.of(mark.model(), push.parts())), mark);
             }
             case CLAIM ->
                 new Command.Claim(
                     body.getLong(), body.getInt(), body.getLong(), body.get() != 0, body.getLong());
+            case COMPARE -> new Command.Compare();
             case REGISTER -> {
               byte[] record = new byte[body.remaining()];
               body.get(record);
@@ -199,7 +222,7 @@ public final class Entry {
                 new Command.Put(body.getLong(), body.getInt(), MemorySegment.ofBuffer(body));
             default ->
                 throw new IllegalArgumentException(
-                    "command type in the log: value=%d known=1..6".formatted(type));
+                    "command type in the log: value=%d known=1..7".formatted(type));
           });
     }
     return commands;

@@ -18,7 +18,8 @@ import org.jspecify.annotations.Nullable;
  * again sends the whole step; the shards that have it say so.
  *
  * <p>When ranks step together, {@code closed} says which parts were made, by whomever; a rank that
- * was not among them is told so.
+ * was not among them is told so. The factors of the latest step are kept, so that the parts of it
+ * which are still to be made, here and on other shards, are made with the same.
  */
 final class ModelSteps {
   private static final class Rank {
@@ -40,6 +41,11 @@ final class ModelSteps {
   private final TreeMap<Integer, Rank> ranks = new TreeMap<>();
   private StepCounter closed = new StepCounter();
 
+  /** The latest step that was made with factors, and they; 0 and null: none was. */
+  private long factored;
+
+  private @Nullable StepFactors factors;
+
   /** What stands against a piece of a push; null: nothing. */
   @Nullable Outcome objection(StepMark mark, Piece piece, long session) {
     Rank rank = ranks.get(piece.rank());
@@ -56,7 +62,13 @@ final class ModelSteps {
       if (closed.has(mark.step(), mark.part())) {
         return Outcome.CLOSED;
       }
-      return closed.expects(mark.step(), mark.parts()) ? null : Outcome.UNFINISHED;
+      if (!closed.expects(mark.step(), mark.parts())) {
+        return Outcome.UNFINISHED;
+      }
+      StepFactors made = factors(mark.step());
+      return mark.factors() == null || made == null || made.equals(mark.factors())
+          ? null
+          : Outcome.CONFLICT;
     }
     return rank == null || rank.counter.expects(mark.step(), mark.parts())
         ? null
@@ -92,6 +104,10 @@ final class ModelSteps {
     rank.counter.add(mark.step(), mark.part(), mark.parts(), piece.crc());
     if (mark.together() && !closed.has(mark.step(), mark.part())) {
       closed.add(mark.step(), mark.part(), mark.parts(), 0);
+    }
+    if (mark.factors() != null) {
+      factored = mark.step();
+      factors = mark.factors();
     }
   }
 
@@ -135,10 +151,19 @@ final class ModelSteps {
     return closed.whole();
   }
 
+  /** What a step was made with, if it is the latest and any part of it was. */
+  @Nullable StepFactors factors(long step) {
+    return step == factored ? factors : null;
+  }
+
   /**
    *
    *
-   * <pre>counter of all, u32 n, n × (u32 rank, u64 session, u64 inherited, u64 base, counter)</pre>
+   * <pre>
+   * counter of all, u32 n, n × (u32 rank, u64 session, u64 inherited, u64 base, counter),
+   * u64 step made with factors (0: none, and the end; format 2 ends before it), factors:
+   * f32 gradient scale, u32 n, n × f32 trust
+   * </pre>
    */
   void write(DataOutput out) throws IOException {
     closed.write(out);
@@ -151,9 +176,13 @@ final class ModelSteps {
       out.writeLong(rank.base);
       rank.counter.write(out);
     }
+    out.writeLong(factored);
+    if (factors != null) {
+      factors.write(out);
+    }
   }
 
-  static ModelSteps read(DataInput in) throws IOException {
+  static ModelSteps read(DataInput in, boolean withFactors) throws IOException {
     ModelSteps steps = new ModelSteps();
     steps.closed = StepCounter.read(in);
     int count = in.readInt();
@@ -166,6 +195,8 @@ final class ModelSteps {
       rank.counter = StepCounter.read(in);
       steps.ranks.put(number, rank);
     }
+    steps.factored = withFactors ? in.readLong() : 0;
+    steps.factors = steps.factored == 0 ? null : StepFactors.read(in);
     return steps;
   }
 }

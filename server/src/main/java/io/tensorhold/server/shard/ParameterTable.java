@@ -2,6 +2,7 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.store.ShardStore;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
@@ -80,7 +81,12 @@ final class ParameterTable {
       try {
         String name = "parameter " + part.parameter();
         PartCheck.check(name, parameter, push.operation(), part);
-        PartCheck.checkFactors(name, parameter, push, i);
+        PartCheck.checkFactors(name, parameter, push.operation(), push.factors(), i);
+        if (part.payloadBytes() > push.payload().byteSize() - offset) {
+          return false;
+        }
+        MemorySegment payload = push.payload().asSlice(offset, part.payloadBytes());
+        PartCheck.checkPayload(name, parameter, part, payload);
       } catch (Refusal e) {
         return false;
       }

@@ -2,11 +2,14 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Optimizer;
+import io.tensorhold.numerics.TopK;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Whether a block's part of a push fits its parameter.
@@ -42,18 +45,47 @@ public final class PartCheck {
     if (op == Operation.GRADIENT && part.runs().length > 0) {
       checkWhole(name, parameter.rule().optimizer(), part, elements);
     }
-    long expected = part.codec().bytes(parameter.dtype(), part.elements(elements));
-    if (part.payloadBytes() != expected) {
+    long count = part.elements(elements);
+    if (!part.codec().fits(parameter.dtype(), count, part.payloadBytes())) {
+      long expected = part.codec().bytes(parameter.dtype(), count);
       throw new Refusal(
           Reason.PAYLOAD_LENGTH,
-          "block %d of %s takes %d bytes of %s: value=%d"
-              .formatted(part.block(), name, expected, part.codec().label(), part.payloadBytes()),
+          "block %d of %s takes %s%d bytes of %s: value=%d"
+              .formatted(
+                  part.block(),
+                  name,
+                  part.codec().fixedSize() ? "" : "4, 8, 12, … up to ",
+                  expected,
+                  part.codec().label(),
+                  part.payloadBytes()),
           "parameter",
           name,
           "value",
           part.payloadBytes(),
           "expected",
           expected);
+    }
+  }
+
+  /**
+   * Checks what a payload says of itself, under a codec whose size does not follow from its
+   * elements.
+   *
+   * @param payload of the part alone
+   * @throws Refusal REQUEST_INVALID with the value seen and those allowed
+   */
+  public static void checkPayload(
+      String name, ParameterRecord parameter, Part part, MemorySegment payload) {
+    if (part.codec().fixedSize()) {
+      return;
+    }
+    String fault = TopK.fault(payload, parameter.elementsIn(part.block()));
+    if (fault != null) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "block %d of %s: %s".formatted(part.block(), name, fault),
+          "parameter",
+          name);
     }
   }
 
@@ -178,11 +210,14 @@ public final class PartCheck {
    * @throws Refusal OPTIMIZER_INVALID saying what is missing
    */
   public static void checkFactors(
-      String name, ParameterRecord parameter, PushCommand push, int part) {
-    if (push.operation() != Operation.GRADIENT) {
+      String name,
+      ParameterRecord parameter,
+      Operation operation,
+      PushCommand.@Nullable Factors factors,
+      int part) {
+    if (operation != Operation.GRADIENT) {
       return;
     }
-    PushCommand.Factors factors = push.factors();
     if (factors == null) {
       double clipNorm = parameter.rule().clipNorm();
       if (clipNorm > 0) {
@@ -195,10 +230,10 @@ public final class PartCheck {
     }
     float scale = factors.gradientScale();
     float trust = factors.trust()[part];
-    if (!(scale >= 0 && scale <= 1) || !(trust >= 0 && trust < Float.POSITIVE_INFINITY)) {
+    if (!(scale > 0 && scale <= 1) || !(trust >= 0 && trust < Float.POSITIVE_INFINITY)) {
       throw new Refusal(
           Reason.OPTIMIZER_INVALID,
-          "factors for %s: gradient scale value=%s allowed=0..1, trust ratio value=%s allowed=finite, not negative"
+          "factors for %s: gradient scale value=%s allowed=above 0, to 1; trust ratio value=%s allowed=finite, not negative"
               .formatted(name, scale, trust),
           "parameter",
           name);

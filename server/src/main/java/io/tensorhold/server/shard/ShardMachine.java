@@ -1,5 +1,6 @@
 package io.tensorhold.server.shard;
 
+import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.OffHeap;
@@ -83,6 +84,7 @@ public final class ShardMachine implements AutoCloseable {
           switch (commands.get(i)) {
             case Entry.Command.Push push -> push(index, push.push(), push.mark()).id;
             case Entry.Command.Claim claim -> state.steps.claim(claim, state.dropped).id;
+            case Entry.Command.Compare() -> Outcome.APPLIED.id;
             case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
             case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
             case Entry.Command.Put put -> put(index, put).id;
@@ -183,15 +185,9 @@ public final class ShardMachine implements AutoCloseable {
     if (unit != null) {
       return unit;
     }
-    MemorySegment memory = store.read(key, parameter.blockBytes(key.block()));
-    if (memory != null && deletions.contains(key)) {
-      OffHeap.free(memory);
-      memory = null;
-    }
-    unit =
-        memory == null
-            ? Unit.zeros(parameter, key.block())
-            : new Unit(memory, BlockLayout.logIndex(memory));
+    MemorySegment memory =
+        deletions.contains(key) ? null : store.read(key, parameter.blockBytes(key.block()));
+    unit = memory == null ? Unit.zeros(parameter, key.block()) : Unit.stored(memory);
     tier.addDirty(key, unit);
     return unit;
   }
@@ -209,7 +205,7 @@ public final class ShardMachine implements AutoCloseable {
     if (memory == null) {
       return null;
     }
-    unit = new Unit(memory, BlockLayout.logIndex(memory));
+    unit = Unit.stored(memory);
     return tier.addClean(key, unit) ? unit.hold() : unit;
   }
 
@@ -243,6 +239,11 @@ public final class ShardMachine implements AutoCloseable {
   /** The last step that a model's ranks have closed together. */
   public synchronized long closedStep(long model) {
     return state.steps.closedStep(model);
+  }
+
+  /** What the latest step of a model was made with; null: it is another, or has no factors. */
+  public synchronized @Nullable StepFactors factors(long model, long step) {
+    return state.steps.factors(model, step);
   }
 
   /** The parameter as the shard knows it; null before its first push and after it was dropped. */

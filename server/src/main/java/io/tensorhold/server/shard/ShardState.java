@@ -14,12 +14,12 @@ import org.jspecify.annotations.Nullable;
  * The state of a shard that is neither block nor parameter: how far the log is applied, which
  * pushes were, which steps, which parameters are gone.
  *
- * <p>On disk: do not change. Big-endian: u8 format 2, u64 term, u64 index, u64 pushes, dropped
+ * <p>On disk: do not change. Big-endian: u8 format 3, u64 term, u64 index, u64 pushes, dropped
  * ranges (u32 n, n × (u64 first, u64 last)), sessions (see {@link Sessions#write}), steps (see
- * {@link StepTable#write}; format 1 has none).
+ * {@link StepTable#write}; format 1 has none, format 2 no factors in them).
  */
 final class ShardState {
-  private static final int FORMAT = 2;
+  private static final int FORMAT = 3;
 
   long term;
   long index = -1;
@@ -103,7 +103,7 @@ final class ShardState {
       dropped.read(in);
       sessions.read(in);
       if (format > 1) {
-        steps.read(in);
+        steps.read(in, format > 2);
       }
     } catch (IOException e) {
       throw new UncheckedIOException("the state record of a shard is cut short", e);

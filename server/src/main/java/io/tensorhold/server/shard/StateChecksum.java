@@ -2,6 +2,7 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.store.BlockLayout;
+import io.tensorhold.server.store.StoreScan;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
@@ -14,37 +15,64 @@ import org.jspecify.annotations.Nullable;
  * A number over the whole replicated state: the sum, modulo 2⁶⁴, of the first eight bytes of the
  * SHA-256 of every block (its key, and its bytes without the checksum field), of every parameter
  * record and of the state record. The sum makes the order irrelevant.
+ *
+ * <p>It is the same over a machine's memory and over its database after a flush.
  */
-final class StateChecksum {
-  private StateChecksum() {}
+public final class StateChecksum implements StoreScan.Visitor {
+  private final MessageDigest digest = sha256();
+  private long sum;
 
   static long of(
       ShardState state,
       Collection<ParameterRecord> parameters,
       Function<BlockKey, @Nullable Unit> blocks) {
-    MessageDigest digest = sha256();
-    digest.update(state.toBytes());
-    long sum = first(digest);
+    StateChecksum checksum = new StateChecksum();
+    checksum.add(state.toBytes());
     for (ParameterRecord parameter : parameters) {
-      digest.update(parameter.toBytes());
-      sum += first(digest);
+      checksum.add(parameter.toBytes());
       for (int block = 0; block < parameter.blocks(); block++) {
-        Unit unit = blocks.apply(new BlockKey(parameter.id(), block));
+        BlockKey key = new BlockKey(parameter.id(), block);
+        Unit unit = blocks.apply(key);
         if (unit != null) {
-          digest.update(ByteBuffer.allocate(12).putLong(parameter.id()).putInt(block).flip());
-          MemorySegment memory = unit.memory();
-          digest.update(memory.asSlice(0, 32).asByteBuffer());
-          digest.update(memory.asSlice(BlockLayout.HEADER_BYTES).asByteBuffer());
-          sum += first(digest);
+          checksum.block(key, unit.memory());
           unit.release();
         }
       }
     }
+    return checksum.value();
+  }
+
+  /** The number over all that was given so far. */
+  public long value() {
     return sum;
   }
 
-  private static long first(MessageDigest digest) {
-    return ByteBuffer.wrap(digest.digest()).getLong();
+  @Override
+  public void block(BlockKey key, MemorySegment memory) {
+    digest.update(ByteBuffer.allocate(12).putLong(key.parameter()).putInt(key.block()).flip());
+    digest.update(memory.asSlice(0, 32).asByteBuffer());
+    digest.update(memory.asSlice(BlockLayout.HEADER_BYTES).asByteBuffer());
+    addDigest();
+  }
+
+  @Override
+  public void state(byte[] record) {
+    add(record);
+  }
+
+  /** Takes a record in any format that is read; the number is over the present one. */
+  @Override
+  public void parameter(byte[] record) {
+    add(ParameterRecord.of(record).toBytes());
+  }
+
+  private void add(byte[] record) {
+    digest.update(record);
+    addDigest();
+  }
+
+  private void addDigest() {
+    sum += ByteBuffer.wrap(digest.digest()).getLong();
   }
 
   private static MessageDigest sha256() {

@@ -3,6 +3,7 @@ package io.tensorhold.server.shard;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Which part of which step of which ranks a push is.
@@ -14,9 +15,24 @@ import java.util.List;
  * @param together the push closes the part for all ranks of the model, come or not (bulk
  *     synchronous)
  * @param pieces one for each tag of the push, in the same order
+ * @param factors of the whole step, where the model's rules take sums over all blocks
  */
 public record StepMark(
-    long model, long step, int part, int parts, boolean together, List<Piece> pieces) {
+    long model,
+    long step,
+    int part,
+    int parts,
+    boolean together,
+    List<Piece> pieces,
+    @Nullable StepFactors factors) {
+  private static final int TOGETHER = 1;
+  private static final int WITH_FACTORS = 2;
+
+  /** Of a step without factors, or whose factors are not known yet. */
+  public StepMark(
+      long model, long step, int part, int parts, boolean together, List<Piece> pieces) {
+    this(model, step, part, parts, together, pieces, null);
+  }
 
   /**
    * What one rank gave.
@@ -27,14 +43,19 @@ public record StepMark(
 
   /** Bytes in the log. */
   int bytes() {
-    return 8 + 8 + 4 + 4 + 1 + 2 + 8 * pieces.size();
+    int ofFactors = factors == null ? 0 : factors.bytes();
+    return 8 + 8 + 4 + 4 + 1 + 2 + 8 * pieces.size() + ofFactors;
   }
 
   void write(ByteBuffer out) {
-    out.putLong(model).putLong(step).putInt(part).putInt(parts).put((byte) (together ? 1 : 0));
+    int flags = (together ? TOGETHER : 0) | (factors == null ? 0 : WITH_FACTORS);
+    out.putLong(model).putLong(step).putInt(part).putInt(parts).put((byte) flags);
     out.putShort((short) pieces.size());
     for (Piece piece : pieces) {
       out.putInt(piece.rank).putInt(piece.crc);
+    }
+    if (factors != null) {
+      factors.write(out);
     }
   }
 
@@ -43,12 +64,13 @@ public record StepMark(
     long step = in.getLong();
     int part = in.getInt();
     int parts = in.getInt();
-    boolean together = in.get() != 0;
+    int flags = in.get();
     int count = Short.toUnsignedInt(in.getShort());
     List<Piece> pieces = new ArrayList<>(count);
     for (int i = 0; i < count; i++) {
       pieces.add(new Piece(in.getInt(), in.getInt()));
     }
-    return new StepMark(model, step, part, parts, together, pieces);
+    StepFactors factors = (flags & WITH_FACTORS) == 0 ? null : StepFactors.read(in);
+    return new StepMark(model, step, part, parts, (flags & TOGETHER) != 0, pieces, factors);
   }
 }

@@ -45,6 +45,11 @@ final class StepTable {
     return steps == null ? 0 : steps.closedStep();
   }
 
+  @Nullable StepFactors factors(long model, long step) {
+    ModelSteps steps = models.get(model);
+    return steps == null ? null : steps.factors(step);
+  }
+
   void drop(long first, long last) {
     models.keySet().removeIf(model -> DroppedParameters.between(first, model, last));
   }
@@ -62,12 +67,12 @@ final class StepTable {
     }
   }
 
-  void read(DataInput in) throws IOException {
+  void read(DataInput in, boolean withFactors) throws IOException {
     models.clear();
     int count = in.readInt();
     for (int i = 0; i < count; i++) {
       long model = in.readLong();
-      models.put(model, ModelSteps.read(in));
+      models.put(model, ModelSteps.read(in, withFactors));
     }
   }
 }

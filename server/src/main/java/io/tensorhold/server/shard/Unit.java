@@ -27,6 +27,11 @@ public final class Unit {
     this.floor = floor;
   }
 
+  /** A block as it was read. */
+  static Unit stored(MemorySegment memory) {
+    return new Unit(memory, BlockLayout.logIndex(memory));
+  }
+
   /** A block that no push has reached: zeros, and what its optimizer starts from. */
   static Unit zeros(ParameterRecord parameter, int block) {
     MemorySegment memory = OffHeap.allocate(parameter.blockBytes(block));

@@ -9,6 +9,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.BiConsumer;
 import java.util.function.Predicate;
 import java.util.stream.Stream;
@@ -40,6 +42,7 @@ public final class ShardStore implements AutoCloseable {
   private final Options options;
   private final RocksDB database;
   private final Predicate<String> onDamage;
+  private final Set<StoreScan> scans = ConcurrentHashMap.newKeySet();
   private long flushes;
 
   /** A block of a flush; {@code memory} null: the block is deleted. */
@@ -81,10 +84,16 @@ public final class ShardStore implements AutoCloseable {
   }
 
   /** The failure of what the text says; damage of the files is reported. */
-  private StoreException failure(String what, Exception e) {
+  StoreException failure(String what, Exception e) {
     String text = what + ": " + e.getMessage();
     boolean damage = damage(e);
     return new StoreException(text, e, damage, damage && onDamage.test(text));
+  }
+
+  /** The failure of a block that is not as it was written; it is reported. */
+  StoreException damaged(BlockKey key, String fault) {
+    String text = "block %s in %s: %s".formatted(key, directory, fault);
+    return new StoreException(text, null, true, onDamage.test(text));
   }
 
   private static boolean damage(Exception e) {
@@ -115,8 +124,7 @@ public final class ShardStore implements AutoCloseable {
               ? BlockLayout.fault(memory)
               : "a block of %d bytes has %d in the database".formatted(expectedBytes, found);
       if (fault != null) {
-        String text = "block %s in %s: %s".formatted(key, directory, fault);
-        throw new StoreException(text, null, true, onDamage.test(text));
+        throw damaged(key, fault);
       }
       good = true;
       return memory;
@@ -227,6 +235,22 @@ public final class ShardStore implements AutoCloseable {
     }
   }
 
+  /** A walk over what the database holds now; the caller closes it. */
+  public StoreScan scan() {
+    StoreScan scan = new StoreScan(this, database::newIterator);
+    scans.add(scan);
+    return scan;
+  }
+
+  void ended(StoreScan scan) {
+    scans.remove(scan);
+  }
+
+  @Override
+  public String toString() {
+    return directory.toString();
+  }
+
   /** Bytes of the live table files. */
   public long bytes() {
     try {
@@ -238,6 +262,7 @@ public final class ShardStore implements AutoCloseable {
 
   @Override
   public void close() {
+    scans.forEach(StoreScan::close);
     database.close();
     options.close();
   }

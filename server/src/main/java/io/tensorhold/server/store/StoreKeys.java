@@ -18,6 +18,7 @@ import java.nio.ByteBuffer;
  */
 final class StoreKeys {
   static final int BLOCK_BYTES = 21;
+  static final byte BLOCK = 'B';
   static final byte[] STATE = {'M', 1};
   static final byte[] PARAMETERS_FROM = {'P'};
   static final byte[] PARAMETERS_TO = {'P' + 1};
@@ -26,7 +27,7 @@ final class StoreKeys {
 
   static byte[] block(BlockKey key) {
     return ByteBuffer.allocate(BLOCK_BYTES)
-        .put((byte) 'B')
+        .put(BLOCK)
         .putLong(key.parameter())
         .putInt(key.block())
         .putLong(0)
@@ -39,7 +40,7 @@ final class StoreKeys {
   }
 
   static byte[] firstBlock(long parameter) {
-    return ByteBuffer.allocate(9).put((byte) 'B').putLong(parameter).array();
+    return ByteBuffer.allocate(9).put(BLOCK).putLong(parameter).array();
   }
 
   static byte[] parameter(long parameter) {

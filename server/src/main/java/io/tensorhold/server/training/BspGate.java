@@ -8,17 +8,16 @@ import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.PushCommand;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
+import io.tensorhold.server.training.GatheredStep.Contribution;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
-import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.function.LongSupplier;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
@@ -38,6 +37,12 @@ import org.slf4j.LoggerFactory;
  * every retry sees the same. What waits here is memory of one leader in one term: when it loses the
  * lead it refuses all, and the workers send again to its successor.
  *
+ * <p>A step that takes sums over all blocks stops here once more: its mean is measured, every rank
+ * is answered with the sums, and the first that brings the factors made of them sends it on. Which
+ * factors count is decided by one shard's log alone, that which the workers bring them to first;
+ * here they are taken as they come, but for a step that this shard has made a part of: see decision
+ * 0027. Measuring holds the gate's lock: the shard measures one part at a time anyhow.
+ *
  * <p>A step stays here until the log has answered. What comes for it meanwhile waits for that
  * answer; then the shard's state says what becomes of it. The same is done with all of a step that
  * the log refused because one of its ranks had been taken over.
@@ -50,44 +55,11 @@ final class BspGate {
   private final StepLog log;
   private final Roster roster;
   private final LongSupplier nanos;
-  private final Map<Key, Step> steps = new TreeMap<>();
+  private final TreeMap<StepKey, GatheredStep> steps = new TreeMap<>();
   private long bytes;
 
-  private record Key(long term, long model, long step, int part) implements Comparable<Key> {
-    @Override
-    public int compareTo(Key other) {
-      int order = Long.compare(term, other.term);
-      order = order != 0 ? order : Long.compareUnsigned(model, other.model);
-      order = order != 0 ? order : Long.compare(step, other.step);
-      return order != 0 ? order : Integer.compare(part, other.part);
-    }
-  }
-
-  /** One rank's push, decoded, and its answer. */
-  private record Contribution(StepPush push, CompletableFuture<PushDone> done) {
-    long bytes() {
-      return push.push().payload().byteSize();
-    }
-  }
-
-  private static final class Step {
-    final TreeMap<Integer, Contribution> arrived = new TreeMap<>();
-    final List<Contribution> late = new ArrayList<>();
-    final long since;
-    boolean sent;
-    boolean reported;
-
-    Step(long since) {
-      this.since = since;
-    }
-
-    StepPush any() {
-      return arrived.firstEntry().getValue().push;
-    }
-  }
-
   /** A step whose missing ranks are late. */
-  private record Overdue(Key key, Step step, StepPush any, Set<Integer> missing) {}
+  private record Overdue(StepKey key, GatheredStep step, StepPush any, Set<Integer> missing) {}
 
   BspGate(long limitBytes, Kernels kernels, StepLog log, Roster roster, LongSupplier nanos) {
     this.limitBytes = limitBytes;
@@ -97,88 +69,166 @@ final class BspGate {
     this.nanos = nanos;
   }
 
-  /** Adds a rank's gradients; the last rank sends the step on. */
+  /** Adds a rank's gradients, or the factors that it has brought; the last rank sends on. */
   CompletableFuture<PushDone> contribute(StepPush push) {
-    PushCommand own = Gradients.decoded(kernels, push.push(), push.parameters());
-    Contribution mine = new Contribution(push.with(own), new CompletableFuture<>());
-    place(mine);
-    return mine.done;
+    CompletableFuture<PushDone> done = new CompletableFuture<>();
+    if (push.withoutPayload()) {
+      decide(push, done);
+    } else {
+      PushCommand own = Gradients.decoded(kernels, push.push(), push.parameters());
+      place(new Contribution(push.with(own), done));
+    }
+    return done;
   }
 
   private void place(Contribution mine) {
-    StepMark mark = mine.push.mark();
-    Key key = new Key(mine.push.term(), mark.model(), mark.step(), mark.part());
+    StepKey key = StepKey.of(mine.push());
     Contribution former = null;
-    boolean whole = false;
-    Step step;
+    boolean reopened = false;
+    GatheredStep step;
     synchronized (this) {
       step = steps.get(key);
       if (step == null) {
         // Only now: a step that has left the gate is in the shard's state.
-        Outcome objection = log.objection(mark, mine.push.push());
+        Outcome objection = log.objection(mine.push().mark(), mine.push().push());
         if (objection != null) {
           answer(mine, objection);
           return;
         }
-        step = new Step(nanos.getAsLong());
+        step = new GatheredStep(nanos.getAsLong());
       }
       reserve(mine);
-      if (step.sent) {
+      if (step.sent || (step.fixed && !step.arrived.containsKey(mine.push().rank()))) {
         step.late.add(mine);
         return;
       }
       try {
-        former = take(step, mine);
+        former = step.take(mine);
       } catch (Refusal e) {
         bytes -= mine.bytes();
         throw e;
       }
       steps.put(key, step);
-      whole = step.arrived.size() == mine.push.spec().getWorkers();
-      step.sent = whole;
+      bytes -= former == null ? 0 : former.bytes();
+      if (step.fixed && mine.takesOver(former)) {
+        remove(key, step);
+        reopened = true;
+      } else if (step.arrived.size() == mine.push().spec().getWorkers()) {
+        step.fixed = true;
+      }
     }
-    if (former != null) {
-      boolean takenOver = former.push.tag().session() != mine.push.tag().session();
-      former.done.completeExceptionally(
-          takenOver
-              ? Refusals.fenced()
-              : new Refusal(Reason.UNAVAILABLE, "the push was sent again; this is the former one"));
-    }
-    if (whole) {
-      send(key, step);
+    mine.replace(former);
+    if (reopened) {
+      // What was measured can't be made any more: the log refuses the former session.
+      step.all().forEach(this::again);
+    } else {
+      proceed(key, step, mine.push().factors());
     }
   }
 
-  /** Puts a rank's push in its place; gives the one that it replaces, if any. */
-  private @Nullable Contribution take(Step step, Contribution mine) {
-    StepPush push = mine.push;
-    Contribution former = step.arrived.get(push.rank());
-    if (former != null) {
-      long held = former.push.tag().session();
-      int order = Long.compareUnsigned(push.tag().session(), held);
-      boolean sameBytes =
-          former.push.mark().pieces().getFirst().equals(push.mark().pieces().getFirst());
-      if (order < 0 || (order == 0 && !sameBytes)) {
-        throw order < 0 ? Refusals.fenced() : Refusals.conflict();
+  /**
+   * Whether an earlier step of the model waits: a later one can't be measured before it is made.
+   */
+  private boolean earlier(StepKey key) {
+    StepKey first = steps.ceilingKey(new StepKey(key.term(), key.model(), 0, 0));
+    return first != null && first.model() == key.model() && first.step() < key.step();
+  }
+
+  /** Goes on with the steps that waited for an earlier one. */
+  private void proceedAll() {
+    List<Map.Entry<StepKey, GatheredStep>> all;
+    synchronized (this) {
+      all = steps.entrySet().stream().filter(e -> e.getValue().awaitsTurn()).toList();
+    }
+    all.forEach(entry -> proceed(entry.getKey(), entry.getValue(), null));
+  }
+
+  /** A rank says a push again, without its payload, and brings the step's factors. */
+  private void decide(StepPush push, CompletableFuture<PushDone> done) {
+    StepKey key = StepKey.of(push);
+    Contribution held;
+    Contribution mine;
+    GatheredStep step;
+    synchronized (this) {
+      step = steps.get(key);
+      held = step == null ? null : step.arrived.get(push.rank());
+      if (held == null || !held.saidAgainBy(push)) {
+        mine = new Contribution(push, done);
+        Outcome objection = log.objection(push.mark(), push.push());
+        if (objection == null) {
+          done.completeExceptionally(Refusals.unknownStep());
+        } else {
+          answer(mine, objection);
+        }
+        return;
+      }
+      mine = new Contribution(held.push().with(push.factors()), done);
+      step.arrived.put(push.rank(), mine);
+    }
+    mine.replace(held);
+    proceed(key, step, push.factors());
+  }
+
+  /**
+   * Does what comes next of a step whose ranks are known: sends it to the log, or measures it for
+   * those who wait for its sums.
+   *
+   * @param brought by the one who came last
+   */
+  private void proceed(StepKey key, GatheredStep step, @Nullable StepFactors brought) {
+    List<Contribution> waiting = new ArrayList<>();
+    StepFactors factors;
+    StepSums sums;
+    boolean ready;
+    RuntimeException failure = null;
+    synchronized (this) {
+      if (!step.fixed || step.sent || steps.get(key) != step) {
+        return;
+      }
+      StepPush any = step.any();
+      if (any.needs().any() && earlier(key)) {
+        return;
+      }
+      // What another part of the step was made with counts before anything that a rank says.
+      StepFactors made = any.needs().any() ? log.factors(key.model(), key.step()) : null;
+      factors = made != null ? made : step.factors();
+      ready = any.suffice(factors);
+      step.sent = ready;
+      if (!ready) {
+        try {
+          measure(step, brought == null ? null : brought.gradientScale());
+          waiting.addAll(step.arrived.values());
+        } catch (RuntimeException e) {
+          failure = e;
+          remove(key, step);
+          waiting.addAll(step.all());
+        }
+      }
+      sums = step.sums;
+    }
+    if (ready) {
+      send(key, step, factors);
+    }
+    for (Contribution contribution : waiting) {
+      if (failure == null) {
+        contribution.done().complete(new PushDone(0, key.term(), false, sums, null));
+      } else {
+        contribution.done().completeExceptionally(failure);
       }
     }
-    if (!step.arrived.isEmpty()
-        && (step.any().mark().parts() != push.mark().parts()
-            || !Gradients.sameBlocks(step.any().push(), push.push()))) {
-      throw new Refusal(
-          Reason.REQUEST_INVALID,
-          "the ranks of step %d, part %d, sent different blocks or numbers of parts"
-              .formatted(push.mark().step(), push.mark().part()),
-          "step",
-          push.mark().step(),
-          "part",
-          push.mark().part());
+  }
+
+  /** Measures a step, unless that was done under the same scale. */
+  private void measure(GatheredStep step, @Nullable Float asked) {
+    StepSums known = step.sums;
+    float scale = asked != null ? asked : known != null ? known.gradientScale() : 1;
+    if (known == null || known.gradientScale() != scale) {
+      PushCommand mean = step.mean(kernels);
+      PushCommand scaled =
+          mean.with(StepFactors.scale(scale).of(step.any().mark().model(), mean.parts()));
+      step.sums = new StepSums(scale, log.measure(scaled, step.any().parameters()));
+      step.since = nanos.getAsLong();
     }
-    step.arrived.put(push.rank(), mine);
-    if (former != null) {
-      bytes -= former.bytes();
-    }
-    return former;
   }
 
   private void reserve(Contribution mine) {
@@ -197,150 +247,140 @@ final class BspGate {
     bytes += mine.bytes();
   }
 
-  private void send(Key key, Step step) {
-    List<StepMark.Piece> pieces = new ArrayList<>();
-    List<PushCommand> pushes = new ArrayList<>();
-    for (Contribution contribution : step.arrived.values()) {
-      pieces.addAll(contribution.push.mark().pieces());
-      pushes.add(contribution.push.push());
-    }
-    StepPush any = step.any();
-    StepMark mark = any.mark();
-    StepMark all = new StepMark(mark.model(), mark.step(), mark.part(), mark.parts(), true, pieces);
+  private void send(StepKey key, GatheredStep step, @Nullable StepFactors factors) {
     CompletableFuture<PushDone> sent;
     try {
-      sent = log.append(all, Gradients.mean(kernels, pushes), any.parameters());
+      sent = log.append(step.mark(factors), step.mean(kernels), step.any().parameters());
     } catch (RuntimeException e) {
       sent = CompletableFuture.failedFuture(e);
     }
-    var _ = sent.whenComplete((done, failure) -> settle(key, step, done, failure));
+    var _ =
+        sent.whenComplete(
+            (done, failure) ->
+                settle(key, step, done == null ? null : done.with(factors), failure));
+  }
+
+  private void remove(StepKey key, GatheredStep step) {
+    steps.remove(key, step);
+    step.all().forEach(contribution -> bytes -= contribution.bytes());
   }
 
   /** The log has answered: what waited for it gets its own answer, or its place again. */
-  private void settle(Key key, Step step, @Nullable PushDone done, @Nullable Throwable failure) {
+  private void settle(
+      StepKey key, GatheredStep step, @Nullable PushDone done, @Nullable Throwable failure) {
     synchronized (this) {
-      steps.remove(key, step);
-      step.arrived.values().forEach(contribution -> bytes -= contribution.bytes());
-      step.late.forEach(contribution -> bytes -= contribution.bytes());
+      remove(key, step);
     }
     boolean applied = done != null && !done.duplicate();
     for (Contribution contribution : step.arrived.values()) {
       if (applied) {
-        contribution.done.complete(done);
-      } else if (failure == null || ofOneRank(failure)) {
+        contribution.done().complete(done);
+      } else if (failure == null || Refusals.ofOneRank(failure)) {
         again(contribution);
       } else {
-        contribution.done.completeExceptionally(failure);
+        contribution.done().completeExceptionally(failure);
       }
     }
     step.late.forEach(this::again);
-  }
-
-  /** Whether the log refused a step for one of its ranks, which says nothing of the others. */
-  private static boolean ofOneRank(Throwable failure) {
-    Throwable cause = failure instanceof CompletionException ? failure.getCause() : failure;
-    return cause instanceof Refusal refusal
-        && switch (refusal.reason()) {
-          case SESSION_EXPIRED, STEP_CLOSED, STEP_CONFLICT, REQUEST_INVALID -> true;
-          default -> false;
-        };
+    proceedAll();
   }
 
   private void again(Contribution contribution) {
     try {
       place(contribution);
     } catch (RuntimeException e) {
-      contribution.done.completeExceptionally(e);
+      contribution.done().completeExceptionally(e);
     }
   }
 
-  private static void answer(Contribution contribution, Outcome objection) {
+  private void answer(Contribution contribution, Outcome objection) {
     Refusal refusal = Refusals.of(objection);
     if (refusal != null) {
-      contribution.done.completeExceptionally(refusal);
+      contribution.done().completeExceptionally(refusal);
     } else {
-      contribution.done.complete(new PushDone(0, contribution.push.term(), true));
+      StepMark mark = contribution.push().mark();
+      contribution
+          .done()
+          .complete(
+              new PushDone(0, contribution.push().term(), true)
+                  .with(log.factors(mark.model(), mark.step())));
     }
   }
 
   /** Refuses what waits under another term than the one this server leads in. */
   void drop(Leadership now, Refusal refusal) {
-    refuse(removeIf(key -> !now.leads() || key.term != now.term()), refusal);
+    removeIf(key -> !now.leads() || key.term() != now.term(), refusal);
   }
 
-  private List<Contribution> removeIf(Predicate<Key> filter) {
+  private void removeIf(Predicate<StepKey> filter, Refusal refusal) {
     List<Contribution> removed = new ArrayList<>();
     synchronized (this) {
-      Iterator<Map.Entry<Key, Step>> all = steps.entrySet().iterator();
+      Iterator<Map.Entry<StepKey, GatheredStep>> all = steps.entrySet().iterator();
       while (all.hasNext()) {
-        Map.Entry<Key, Step> entry = all.next();
+        Map.Entry<StepKey, GatheredStep> entry = all.next();
         if (!entry.getValue().sent && filter.test(entry.getKey())) {
           all.remove();
-          removed.addAll(entry.getValue().arrived.values());
+          removed.addAll(entry.getValue().all());
         }
       }
       removed.forEach(contribution -> bytes -= contribution.bytes());
     }
-    return removed;
-  }
-
-  private static void refuse(Collection<Contribution> contributions, Refusal refusal) {
-    contributions.forEach(one -> one.done.completeExceptionally(refusal));
+    removed.forEach(contribution -> contribution.done().completeExceptionally(refusal));
   }
 
   /** Does with steps whose ranks are late what their models say. */
   void sweep() {
     long now = nanos.getAsLong();
     List<Overdue> overdue = new ArrayList<>();
+    List<Contribution> reopened = new ArrayList<>();
     synchronized (this) {
-      for (Map.Entry<Key, Step> entry : steps.entrySet()) {
-        Step step = entry.getValue();
-        if (!step.sent && !step.reported && now - step.since >= step.any().patience()) {
-          overdue.add(new Overdue(entry.getKey(), step, step.any(), missing(step)));
+      for (Map.Entry<StepKey, GatheredStep> entry : List.copyOf(steps.entrySet())) {
+        GatheredStep step = entry.getValue();
+        if (step.sent || now - step.since < step.any().patience()) {
+          continue;
+        }
+        if (step.fixed && !step.late.isEmpty()) {
+          // Nobody brought the factors: the ranks that were in it may be dead, those here are not.
+          remove(entry.getKey(), step);
+          reopened.addAll(step.all());
+        } else if (!step.fixed && !step.reported) {
+          overdue.add(new Overdue(entry.getKey(), step, step.any(), step.missing()));
           step.reported = true;
-          step.sent = step.any().spec().getOnStraggler() == StragglerPolicy.PROCEED;
+          step.fixed = step.any().spec().getOnStraggler() == StragglerPolicy.PROCEED;
         }
       }
     }
+    reopened.forEach(this::again);
     overdue.forEach(this::late);
+    proceedAll();
   }
 
   private void late(Overdue overdue) {
-    Key key = overdue.key;
+    StepKey key = overdue.key;
     StepPush any = overdue.any;
     Set<Integer> missing = overdue.missing;
     String what =
         "step %d of model \"%s\" (part %d) lacks %s after %d ms"
             .formatted(
-                key.step,
+                key.step(),
                 any.spec().getName(),
-                key.part,
+                key.part(),
                 roster.describe(any.modelId(), missing),
                 any.patience() / 1_000_000);
     switch (any.spec().getOnStraggler()) {
       case PROCEED -> {
         logger.warn("{}: it is made without", what);
-        send(key, overdue.step);
+        proceed(key, overdue.step, null);
       }
       case FAIL -> {
         logger.warn("{}: it fails", what);
         Refusal refusal =
             new Refusal(
-                Reason.STEP_FAILED, what, "step", key.step, "missing-ranks", missing.toString());
-        refuse(removeIf(other -> other.equals(key)), refusal);
+                Reason.STEP_FAILED, what, "step", key.step(), "missing-ranks", missing.toString());
+        removeIf(other -> other.equals(key), refusal);
       }
       default -> logger.warn("{}: it waits", what);
     }
-  }
-
-  private static Set<Integer> missing(Step step) {
-    Set<Integer> missing = new TreeSet<>();
-    for (int rank = 0; rank < step.any().spec().getWorkers(); rank++) {
-      if (!step.arrived.containsKey(rank)) {
-        missing.add(rank);
-      }
-    }
-    return missing;
   }
 
   /** What waits of a model now. */
@@ -348,15 +388,8 @@ final class BspGate {
     List<StepWait> waits = new ArrayList<>();
     steps.forEach(
         (key, step) -> {
-          if (key.model == model && !step.sent) {
-            waits.add(
-                StepWait.newBuilder()
-                    .setStep(key.step)
-                    .setPart(key.part)
-                    .addAllWaiting(step.arrived.keySet())
-                    .addAllMissing(missing(step))
-                    .setAgeMs((nanos.getAsLong() - step.since) / 1_000_000)
-                    .build());
+          if (key.model() == model && !step.fixed) {
+            waits.add(step.wait(key, nanos.getAsLong()));
           }
         });
     return waits;

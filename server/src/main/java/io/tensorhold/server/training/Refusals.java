@@ -5,6 +5,7 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.shard.Outcome;
+import java.util.concurrent.CompletionException;
 import org.jspecify.annotations.Nullable;
 
 /** What a shard's outcome of a push says to people and programs. */
@@ -30,6 +31,23 @@ final class Refusals {
         Reason.STEP_CONFLICT,
         "this session has pushed the same part of the same step with other bytes; the first ones"
             + " count");
+  }
+
+  static Refusal unknownStep() {
+    return new Refusal(
+        Reason.STEP_UNKNOWN,
+        "the shard's leader has no such push of this rank and step: it is a new one, or the push was"
+            + " replaced; send it again whole, with the factors");
+  }
+
+  /** Whether the log refused a step for one of its ranks, which says nothing of the others. */
+  static boolean ofOneRank(Throwable failure) {
+    Throwable cause = failure instanceof CompletionException ? failure.getCause() : failure;
+    return cause instanceof Refusal refusal
+        && switch (refusal.reason()) {
+          case SESSION_EXPIRED, STEP_CLOSED, STEP_CONFLICT, REQUEST_INVALID -> true;
+          default -> false;
+        };
   }
 
   /** The refusal of a push; null if it was applied, now or before. */

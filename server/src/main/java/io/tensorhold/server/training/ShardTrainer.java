@@ -1,5 +1,6 @@
 package io.tensorhold.server.training;
 
+import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.Model;
@@ -14,11 +15,14 @@ import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.RankStep;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.LongSupplier;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** The steps of all models on one shard: its queue, and the gates that pushes of a step pass. */
@@ -59,6 +63,18 @@ final class ShardTrainer implements StepLog {
   @Override
   public Map<Integer, RankStep> ranks(long model) {
     return log.machine().ranks(model);
+  }
+
+  @Override
+  public List<BlockSums> measure(PushCommand push, Set<ParameterRecord> parameters) {
+    return log.machine()
+        .measure(
+            push, parameters.stream().collect(Collectors.toMap(ParameterRecord::id, one -> one)));
+  }
+
+  @Override
+  public @Nullable StepFactors factors(long model, long step) {
+    return log.machine().factors(model, step);
   }
 
   /** Does a part of a rank's step. */

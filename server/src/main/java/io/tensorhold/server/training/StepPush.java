@@ -7,16 +7,21 @@ import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
+import io.tensorhold.wire.StepNeeds;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A checked push that is a part of one rank's step.
  *
  * @param modelId of the model, as the catalog counts; {@code mark} names it by its first parameter
  * @param term in which this server leads the shard
+ * @param factors of the step, as far as the worker knows them
+ * @param withoutPayload the push was sent before, and brings factors only
  */
 record StepPush(
     long modelId,
@@ -24,7 +29,21 @@ record StepPush(
     long term,
     StepMark mark,
     PushCommand push,
-    Set<ParameterRecord> parameters) {
+    Set<ParameterRecord> parameters,
+    StepNeeds needs,
+    @Nullable StepFactors factors,
+    boolean withoutPayload) {
+
+  /** A push of a step whose blocks need to know nothing of each other. */
+  StepPush(
+      long modelId,
+      ModelSpec spec,
+      long term,
+      StepMark mark,
+      PushCommand push,
+      Set<ParameterRecord> parameters) {
+    this(modelId, spec, term, mark, push, parameters, StepNeeds.NONE, null, false);
+  }
 
   /** A step that a worker's former self has done: it waits for the others as that one would. */
   static StepPush done(Model model, long term, WorkerSession worker, long stepModel, long step) {
@@ -47,6 +66,11 @@ record StepPush(
     return push.tags().getFirst();
   }
 
+  /** Whether these are all the factors that the step takes. */
+  boolean suffice(@Nullable StepFactors known) {
+    return !needs.any() || (known != null && (!needs.trust() || known.trust().length > 0));
+  }
+
   /** Nanoseconds until a rank that is missing is late. */
   long patience() {
     int millis = spec.getStragglerTimeoutMs();
@@ -54,6 +78,11 @@ record StepPush(
   }
 
   StepPush with(PushCommand other) {
-    return new StepPush(modelId, spec, term, mark, other, parameters);
+    return new StepPush(
+        modelId, spec, term, mark, other, parameters, needs, factors, withoutPayload);
+  }
+
+  StepPush with(@Nullable StepFactors known) {
+    return new StepPush(modelId, spec, term, mark, push, parameters, needs, known, false);
   }
 }

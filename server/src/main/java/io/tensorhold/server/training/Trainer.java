@@ -18,9 +18,11 @@ import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
 import io.tensorhold.server.shard.Unit;
 import io.tensorhold.server.store.BlockLayout;
+import io.tensorhold.wire.StepNeeds;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -55,10 +57,21 @@ public final class Trainer implements AutoCloseable {
    * What a worker says of the step that a push belongs to.
    *
    * @param crc CRC-32C that tells the payload from another
+   * @param needs of the model
+   * @param factors that it brings; null: none
+   * @param withoutPayload the payload came before
    */
-  public record Step(long step, int rank, int part, int parts, int crc) {
+  public record Step(
+      long step,
+      int rank,
+      int part,
+      int parts,
+      int crc,
+      StepNeeds needs,
+      @Nullable StepFactors factors,
+      boolean withoutPayload) {
     /** Of a push that is part of no step. */
-    public static final Step NONE = new Step(0, 0, 0, 0, 0);
+    public static final Step NONE = new Step(0, 0, 0, 0, 0, StepNeeds.NONE, null, false);
   }
 
   /** The totals of a checkpoint. */
@@ -138,7 +151,15 @@ public final class Trainer implements AutoCloseable {
             .get(shard)
             .push(
                 new StepPush(
-                    model.getId(), model.getSpec(), leadership.term(), mark, push, parameters));
+                    model.getId(),
+                    model.getSpec(),
+                    leadership.term(),
+                    mark,
+                    push,
+                    parameters,
+                    step.needs(),
+                    step.factors(),
+                    step.withoutPayload()));
       }
     }
     return shards.get(shard).queue().push(push, parameters);

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Kernels;
@@ -231,19 +232,23 @@ class OptimizerShardTest {
     assertThat(weights(parameter, 0)[1]).isEqualTo(scale);
   }
 
+  private static void check(ParameterRecord parameter, PushCommand push) {
+    PartCheck.checkFactors("\"w\"", parameter, push.operation(), push.factors(), 0);
+  }
+
   @Test
   void aStepThatNeedsSumsIsRefusedWithoutThem() {
     for (UpdateRule rule : List.of(rule("sgd", Map.of(), 0, 1), rule("lamb", Map.of(), 0, 0))) {
       ParameterRecord parameter = new ParameterRecord(5, DType.F32, Codec.F32, 800, 512, rule);
       PushCommand push = push(Operation.GRADIENT, parameter, 0, gaussian(BLOCK));
-      assertThatThrownBy(() -> PartCheck.checkFactors("\"w\"", parameter, push, 0))
+      assertThatThrownBy(() -> check(parameter, push))
           .isInstanceOfSatisfying(
               Refusal.class, r -> assertThat(r.reason()).isEqualTo(Reason.OPTIMIZER_INVALID))
           .hasMessageContaining("the push carries no factors");
       PushCommand wrong = push.with(new Factors(Float.NaN, new float[] {1}));
-      assertThatThrownBy(() -> PartCheck.checkFactors("\"w\"", parameter, wrong, 0))
+      assertThatThrownBy(() -> check(parameter, wrong))
           .isInstanceOf(Refusal.class)
-          .hasMessageContaining("gradient scale value=NaN allowed=0..1");
+          .hasMessageContaining("gradient scale value=NaN allowed=above 0, to 1");
     }
     ParameterRecord parameter = register(6, Codec.F32, rule("lamb", Map.of(), 0, 0));
     PushCommand push = push(Operation.GRADIENT, parameter, 0, gaussian(BLOCK));

@@ -18,6 +18,7 @@ import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.store.StoreException;
+import io.tensorhold.server.store.StoreScan;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
@@ -125,11 +126,22 @@ class ReplayTest {
       assertThat(tiny.machine.checksum()).as("tiny, seed %d", seed).isEqualTo(expected);
       assertThat(killed.machine.checksum()).as("killed, seed %d", seed).isEqualTo(expected);
       killed.flush();
+      assertThat(checksumOnDisk(killed.store)).as("on disk, seed %d", seed).isEqualTo(expected);
       killed.reopen();
       assertThat(killed.machine.appliedIndex()).isEqualTo(log.size() - 1);
       assertThat(killed.machine.checksum()).as("reopened, seed %d", seed).isEqualTo(expected);
       compareWithModel(plenty.machine, seed);
     }
+  }
+
+  private static long checksumOnDisk(ShardStore store) {
+    StateChecksum checksum = new StateChecksum();
+    try (StoreScan scan = store.scan()) {
+      while (scan.step(checksum) >= 0) {
+        // The checksum takes it.
+      }
+    }
+    return checksum.value();
   }
 
   /** Flushes, flushes that fail, flushes with entries in between, and kills. */

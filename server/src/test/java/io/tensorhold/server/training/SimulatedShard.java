@@ -1,5 +1,6 @@
 package io.tensorhold.server.training;
 
+import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.proto.v1.WorkerSession;
 import io.tensorhold.server.base.Reason;
@@ -10,6 +11,7 @@ import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.RankStep;
 import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
 import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.SharedRocks;
@@ -22,6 +24,8 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BiConsumer;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A shard without threads, network or clock: entries wait in a queue until the test commits them,
@@ -113,6 +117,17 @@ final class SimulatedShard implements StepLog, Roster, AutoCloseable {
   @Override
   public Map<Integer, RankStep> ranks(long model) {
     return machine.ranks(model);
+  }
+
+  @Override
+  public List<BlockSums> measure(PushCommand push, Set<ParameterRecord> parameters) {
+    return machine.measure(
+        push, parameters.stream().collect(Collectors.toMap(ParameterRecord::id, one -> one)));
+  }
+
+  @Override
+  public @Nullable StepFactors factors(long model, long step) {
+    return machine.factors(model, step);
   }
 
   @Override

@@ -53,13 +53,15 @@ final class DemoTraining {
 
   static ModelHandle create(TensorholdClient client) {
     ModelSpec.Builder spec =
-        ModelSpec.newBuilder()
-            .setName(MODEL)
-            .setConsistency(Consistency.BSP)
-            .setWorkers(WORKERS)
-            .addParameters(matrix(ENCODER, Autoencoder.HIDDEN, Autoencoder.WIDTH))
-            .addParameters(matrix(DECODER, Autoencoder.WIDTH, Autoencoder.HIDDEN));
+        ModelSpec.newBuilder().setName(MODEL).setConsistency(Consistency.BSP).setWorkers(WORKERS);
     spec.getOptimizerBuilder().setKind("adam").putHyper("lr", 0.003);
+    return create(client, spec);
+  }
+
+  /** The two matrices, where training starts, under a specification that says all but them. */
+  static ModelHandle create(TensorholdClient client, ModelSpec.Builder spec) {
+    spec.addParameters(matrix(ENCODER, Autoencoder.HIDDEN, Autoencoder.WIDTH))
+        .addParameters(matrix(DECODER, Autoencoder.WIDTH, Autoencoder.HIDDEN));
     ModelHandle model = client.create(spec.build());
     float[][] start = Autoencoder.start(1);
     try (Session session = client.openSession("demo start")) {

@@ -1,4 +1,4 @@
-package io.tensorhold.server.shard;
+package io.tensorhold.numerics;
 
 import java.util.Collection;
 import java.util.Comparator;
