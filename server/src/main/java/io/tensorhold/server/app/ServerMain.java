@@ -4,10 +4,13 @@ import java.io.PrintStream;
 import java.util.concurrent.CountDownLatch;
 import java.util.logging.Level;
 import java.util.logging.Logger;
+import org.slf4j.LoggerFactory;
 
 /** The {@code tensorhold server} command. */
 public final class ServerMain {
   /** Held, because the logging framework forgets levels of loggers that nobody holds. */
+  private static final org.slf4j.Logger log = LoggerFactory.getLogger(ServerMain.class);
+
   private static final Logger RATIS_NETTY = Logger.getLogger("org.apache.ratis.thirdparty");
 
   private ServerMain() {}
@@ -27,6 +30,15 @@ public final class ServerMain {
       server = TensorholdServer.start(config);
     } catch (StartFailure e) {
       System.err.println("tensorhold server: " + e.text());
+      return 1;
+    } catch (RuntimeException e) {
+      log.debug("the server can't start", e);
+      Throwable cause = e;
+      while (cause.getCause() != null) {
+        cause = cause.getCause();
+      }
+      System.err.printf(
+          "tensorhold server: it can't start: %s (TENSORHOLD_LOG_LEVEL=DEBUG tells more)%n", cause);
       return 1;
     }
     CountDownLatch stop = new CountDownLatch(1);

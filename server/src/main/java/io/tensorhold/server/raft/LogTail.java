@@ -1,5 +1,6 @@
 package io.tensorhold.server.raft;
 
+import io.tensorhold.server.base.Limits;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -28,6 +29,9 @@ final class LogTail {
   private static final int HEADER_BYTES = 8;
   private static final int CRC_BYTES = 4;
 
+  /** Longer than any record with an entry in it. */
+  private static final int MAX_RECORD_BYTES = Limits.ENTRY_BYTES + (2 << 20);
+
   private LogTail() {}
 
   /**
@@ -40,15 +44,15 @@ final class LogTail {
     int written = written(bytes);
     for (int at = HEADER_BYTES; at < written; ) {
       int end = endOf(bytes, at);
+      if (end - at > MAX_RECORD_BYTES) {
+        throw damaged(segment, at);
+      }
       if (end < 0 || end > bytes.limit()) {
         return; // Ratis itself cuts what ends with the file.
       }
       if (crc(bytes, at, end - CRC_BYTES) != bytes.getInt(end - CRC_BYTES)) {
         if (written >= end) {
-          throw new IOException(
-              ("the log file %s is damaged at byte %d: restore it from a backup, or remove this"
-                      + " server from the cluster and let it join again with an empty data directory")
-                  .formatted(segment, at));
+          throw damaged(segment, at);
         }
         log.warn("{}: the record at byte {} was being written at a kill; it is cut", segment, at);
         try (FileChannel channel = FileChannel.open(segment, StandardOpenOption.WRITE)) {
@@ -59,6 +63,13 @@ final class LogTail {
       }
       at = end;
     }
+  }
+
+  private static IOException damaged(Path segment, int at) {
+    return new IOException(
+        ("the log file %s is damaged at byte %d: restore it from a backup, or remove this"
+                + " server from the cluster and let it join again with an empty data directory")
+            .formatted(segment, at));
   }
 
   /** Whole records of a segment, up to the first that is torn. */

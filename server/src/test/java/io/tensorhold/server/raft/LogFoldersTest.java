@@ -1,6 +1,7 @@
 package io.tensorhold.server.raft;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -57,6 +58,18 @@ class LogFoldersTest {
     assertThat(current.resolve("log_5-9")).doesNotExist();
     assertThat(current.resolve("log_inprogress_10")).doesNotExist();
     assertThat(current.resolve("raft-meta")).exists();
+  }
+
+  @Test
+  void aRecordOfAnImpossibleLengthIsNamedAsDamage() throws IOException {
+    Path open = current.resolve("log_inprogress_10");
+    byte[] bytes = segment(3);
+    System.arraycopy(new byte[] {(byte) 0xcc, (byte) 0xca, (byte) 0xeb, 0x79}, 0, bytes, 8 + 25, 4);
+    Files.write(open, bytes);
+    assertThatThrownBy(folders::cutTornTails)
+        .hasMessageContaining(open + " is damaged at byte 33")
+        .hasMessageContaining("let it join again");
+    assertThat(Files.readAllBytes(open)).isEqualTo(bytes);
   }
 
   @Test
