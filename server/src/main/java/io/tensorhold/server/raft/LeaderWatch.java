@@ -5,6 +5,7 @@ import java.net.ConnectException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -55,6 +56,7 @@ final class LeaderWatch implements ServerInterceptor, AutoCloseable {
   private final RaftPeerId self;
   private final Supplier<RaftServer> server;
   private final Set<RaftPeerId> suspects = ConcurrentHashMap.newKeySet();
+  private final Set<RaftGroupId> orphans = ConcurrentHashMap.newKeySet();
   private final ScheduledExecutorService thread =
       Executors.newSingleThreadScheduledExecutor(
           Thread.ofPlatform().name("leader-watch").daemon().factory());
@@ -107,15 +109,7 @@ final class LeaderWatch implements ServerInterceptor, AutoCloseable {
       }
       log.info("server {} is gone; it led {} groups that are here", peer, led.size());
       for (RaftServer.Division group : led) {
-        List<RaftPeerId> voters =
-            group.getRaftConf().getCurrentPeers().stream()
-                .map(RaftPeer::getId)
-                .filter(id -> !id.equals(peer))
-                .sorted()
-                .toList();
-        int shift = Math.floorMod(group.getGroup().getGroupId().hashCode(), voters.size());
-        int turn = (voters.indexOf(self) + shift) % voters.size();
-        schedule(group.getGroup().getGroupId(), peer, turn, voters.size(), ROUNDS);
+        takeTurn(group, peer);
       }
     } catch (IOException | RuntimeException e) {
       log.warn("server {} can't be examined: {}", peer, e.getMessage());
@@ -153,12 +147,29 @@ final class LeaderWatch implements ServerInterceptor, AutoCloseable {
     }
   }
 
+  private void takeTurn(RaftServer.Division division, RaftPeerId dead) {
+    RaftGroupId group = division.getGroup().getGroupId();
+    List<RaftPeerId> voters =
+        division.getRaftConf().getCurrentPeers().stream()
+            .map(RaftPeer::getId)
+            .filter(id -> !id.equals(dead))
+            .sorted(Comparator.comparing(RaftPeerId::toString))
+            .toList();
+    int shift = Math.floorMod(group.hashCode(), voters.size());
+    int turn = (voters.indexOf(self) + shift) % voters.size();
+    if (orphans.add(group)) {
+      schedule(group, dead, turn, voters.size(), ROUNDS);
+    }
+  }
+
   private void schedule(RaftGroupId group, RaftPeerId dead, int turns, int voters, int rounds) {
     var _ =
         thread.schedule(
             () -> {
               if (ask(group, dead) && rounds > 1) {
                 schedule(group, dead, voters, voters, rounds - 1);
+              } else {
+                orphans.remove(group);
               }
             },
             turns * TURN_MILLIS,
