@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import stubs  # noqa: E402
+import stubs
 
 
 class ProtocolHook(BuildHookInterface):  # type: ignore[misc,unused-ignore]

@@ -1,7 +1,7 @@
 """Generates the protocol's Python classes, `tensorhold.v1`, from proto/; run it to check them.
 
-    python stubs.py          generate
-    python stubs.py --check  exit with 1 if what is there differs from what proto/ gives
+python stubs.py          generate
+python stubs.py --check  exit with 1 if what is there differs from what proto/ gives
 """
 
 from __future__ import annotations

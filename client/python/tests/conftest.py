@@ -1,11 +1,13 @@
-"""Real servers for the tests: a process each, on free ports, with data below pytest's folder."""
+"""Real servers for the tests: a process each, on free ports, with data of its own."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,14 +34,15 @@ def free_port() -> int:
 class Server:
     """One server process; killed and started again it goes on with its data."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        # In memory where that is there: hundreds of steps wait for an fsync each.
+        memory = Path("/dev/shm")
+        self.folder = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None))
         self.address = f"127.0.0.1:{free_port()}"
         self._raft = f"127.0.0.1:{free_port()}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
-        self.folder.mkdir(parents=True, exist_ok=True)
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
             ["bash", "-c", LAUNCH.format(root=ROOT), "tensorhold", "server",
@@ -68,21 +71,26 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(30)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(tmp_path_factory.mktemp("server")).start()
-    yield one
-    one.stop()
+def server() -> Iterator[Server]:
+    yield from _running()
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server() -> Iterator[Server]:
     """A server that the test may kill."""
-    one = Server(tmp_path / "server").start()
-    yield one
-    one.stop()
+    yield from _running()
+
+
+def _running() -> Iterator[Server]:
+    one = Server()
+    try:
+        yield one.start()
+    finally:
+        one.stop()
 
 
 @pytest.fixture(scope="session")

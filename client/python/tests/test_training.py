@@ -36,7 +36,7 @@ def backward(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
     net.zero_grad()
     loss = nn.functional.cross_entropy(net(x), y)
     loss.backward()
-    return float(loss)
+    return float(loss.detach())
 
 
 def difference(one: nn.Module, other: nn.Module) -> float:
@@ -118,7 +118,7 @@ def test_encoded_gradients_train(client, name, codec):
     before = backward(net, x, y)
     with client.join(name, 0, 1, gradients=codec) as worker:
         remote = RemoteOptimizer(net.named_parameters(), worker)
-        for _ in range(60):
+        for _ in range(40):
             backward(net, x, y)
             remote.step()
         pusher = worker.core.session.pusher

@@ -89,9 +89,7 @@ def test_codecs_encode_to_the_servers_bits(client, name, codec):
     client.push(model, {"here": w}, codec=codec)
     client.push(model, {"there": w})
     pulled = client.pull(model)
-    np.testing.assert_array_equal(
-        pulled["here"].view(np.uint32), pulled["there"].view(np.uint32)
-    )
+    np.testing.assert_array_equal(pulled["here"].view(np.uint32), pulled["there"].view(np.uint32))
 
 
 def test_bits_of_bf16_travel_as_uint16(client, name):

@@ -9,7 +9,7 @@
 """
 
 from tensorhold import aio
-from tensorhold.client import Client, Session, Worker, connect
+from tensorhold.client import Client, Session, connect
 from tensorhold.codecs import Codec
 from tensorhold.errors import (
     DamagedError,
@@ -27,6 +27,7 @@ from tensorhold.errors import (
 from tensorhold.gradients import GradientCodec
 from tensorhold.model import Model, Optimizer, Parameter, Tensor
 from tensorhold.session import StepRecord
+from tensorhold.worker import Worker
 
 __all__ = [
     "Client",

@@ -93,7 +93,7 @@ class Cluster:
             response_deserializer=answer.FromString,  # type: ignore[attr-defined]
         )
         try:
-            return await call(request, timeout=seconds)  # type: ignore[no-any-return]
+            return await call(request, timeout=seconds)
         except grpc.RpcError as failure:
             raise of_rpc(failure) from None
 

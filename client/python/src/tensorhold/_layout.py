@@ -87,14 +87,11 @@ def runs(shape: Sequence[int], bounds: Bounds, block_elements: int) -> Iterator[
             break
     strides = [math.prod(shape[dim + 1 :]) for dim in range(len(shape))]
     base = sum(
-        start * stride
-        for (start, _), stride in zip(bounds[inner:], strides[inner:], strict=True)
+        start * stride for (start, _), stride in zip(bounds[inner:], strides[inner:], strict=True)
     )
     taken = 0
     for index in np.ndindex(*sizes[:inner]):
-        at = base + sum(
-            (bounds[dim][0] + i) * strides[dim] for dim, i in enumerate(index)
-        )
+        at = base + sum((bounds[dim][0] + i) * strides[dim] for dim, i in enumerate(index))
         left = length
         while left > 0:
             block, first = divmod(at, block_elements)

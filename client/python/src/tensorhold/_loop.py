@@ -21,7 +21,9 @@ class LoopThread:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="tensorhold", daemon=True)
+        self._thread = threading.Thread(
+            target=self.loop.run_forever, name="tensorhold", daemon=True
+        )
         self._thread.start()
 
     @classmethod
@@ -40,7 +42,9 @@ class LoopThread:
         """Runs a coroutine in the loop and waits for it."""
         if threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("a synchronous call in the client's own thread would wait for itself")
+            raise RuntimeError(
+                "a synchronous call in the client's own thread would wait for itself"
+            )
         future = self.start(work)
         try:
             return future.result()

@@ -118,7 +118,9 @@ class BlockPull:
                 key = (block.parameter_id, block.block)
                 target = self._missing.get(key)
                 memory = (
-                    memoryview(bytearray(block.payload_bytes)) if target is None else target.memory()
+                    memoryview(bytearray(block.payload_bytes))
+                    if target is None
+                    else target.memory()
                 )
                 if memory.nbytes != block.payload_bytes:
                     raise error(
@@ -142,7 +144,8 @@ class BlockPull:
                         raise error(
                             "CHECKSUM", f"block {key[1]} of parameter {key[0]} arrived damaged"
                         )
-                    if target is not None and self._missing.pop(key, None) and target.done:
+                    known = self._missing.pop(key, None)
+                    if known is not None and target is not None and target.done:
                         target.done(memory)
         finally:
             call.cancel()
@@ -151,11 +154,7 @@ class BlockPull:
 def _ranges(keys: Iterable[Key]) -> Iterable[data_pb2.BlockRange]:
     last: data_pb2.BlockRange | None = None
     for parameter, block in keys:
-        if (
-            last is not None
-            and last.parameter_id == parameter
-            and last.first + last.count == block
-        ):
+        if last is not None and last.parameter_id == parameter and last.first + last.count == block:
             last.count += 1
             continue
         if last is not None:
@@ -163,4 +162,3 @@ def _ranges(keys: Iterable[Key]) -> Iterable[data_pb2.BlockRange]:
         last = data_pb2.BlockRange(parameter_id=parameter, first=block, count=1)
     if last is not None:
         yield last
-

@@ -149,9 +149,7 @@ class Lane:
     async def _stream(self, leader: str) -> None:
         method = "PushPull" if self._with_blocks else "Push"
         kind = data_pb2.PushPullHeader if self._with_blocks else data_pb2.PushResponse
-        call = self._cluster.open(
-            leader, method, kind, self._place if self._with_blocks else None
-        )
+        call = self._cluster.open(leader, method, kind, self._place if self._with_blocks else None)
         writer = asyncio.get_running_loop().create_task(self._write(call))
         try:
             async for header in call.headers():
@@ -289,7 +287,7 @@ class Pusher:
             self._terms[message.shard] = ack.term
             self.pushed_bytes += size
             self.pushed_as_f32 += sum(block.f32_bytes for block in message.blocks)
-            return ack  # type: ignore[no-any-return]
+            return ack
         finally:
             async with self._freed:
                 self._in_flight -= min(size, self._room)
@@ -326,4 +324,3 @@ def _describe(block: BlockPart) -> data_pb2.BlockHeader:
         crc32c=crc,
         has_crc=True,
     )
-

@@ -15,19 +15,20 @@ import grpc
 from tensorhold.errors import error, of_rpc
 
 H = TypeVar("H")
+A_co = TypeVar("A_co", covariant=True)
 Piece = Any
 """Anything with a buffer: bytes, memoryview, a contiguous array."""
 Placer = Callable[[H], Sequence[memoryview]]
 """Says for a header where its payloads go, in their order and of exactly their sizes."""
 
 
-class Call(Protocol[H]):
+class Call(Protocol[A_co]):
     """One open call: what is written goes out in order, and headers come in."""
 
     async def write(self, header: Any, pieces: Sequence[Piece]) -> None:
         """Sends a message; returns when the transport has taken it."""
 
-    def headers(self) -> AsyncIterator[H]:
+    def headers(self) -> AsyncIterator[A_co]:
         """Headers of the answers, each after its payloads were placed; raises how it failed."""
 
     def cancel(self) -> None:
@@ -102,9 +103,7 @@ class GrpcCall(Generic[H]):
         self._header_type = header_type
         self._placer = placer
         self._plain_requests = method == "Pull"  # asked for in a message without payloads
-        multi = channel.stream_stream(
-            f"/tensorhold.v1.Blocks/{method}", _unchanged, _unchanged
-        )
+        multi = channel.stream_stream(f"/tensorhold.v1.Blocks/{method}", _unchanged, _unchanged)
         self._call = multi(timeout=timeout, wait_for_ready=False)
 
     async def write(self, header: Any, pieces: Sequence[Piece]) -> None:

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 _DIRECT = {Codec.F32: "<f4", Codec.F16: "<f2", Codec.BF16: "<u2"}
 
 
-def memory(array: Array) -> memoryview:
+def memory(array: Any) -> memoryview:
     """The bytes of a contiguous array, writable if it is."""
     return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
 
@@ -126,9 +126,7 @@ def slice_targets(
 def checked(parameter: Parameter, values: Any, shape: Sequence[int]) -> tuple[Array, Codec]:
     """Values to be pushed as a contiguous array, and what its elements are encoded in."""
     if not isinstance(values, np.ndarray):
-        values = np.asarray(
-            values, np.float32 if parameter.computable else parameter.numpy_dtype
-        )
+        values = np.asarray(values, np.float32 if parameter.computable else parameter.numpy_dtype)
     native = {np.dtype("<f4"): Codec.F32, np.dtype("<f2"): Codec.F16}
     if parameter.computable and parameter.dtype == "BF16":
         native[np.dtype("<u2")] = Codec.BF16
@@ -155,9 +153,7 @@ def whole_parts(
     flat = values.reshape(-1)
     if codec is not None and codec is not source:
         if source is Codec.RAW or codec is Codec.RAW:
-            raise error(
-                "CODEC_INVALID", f"{parameter.name} can't be pushed as {codec.label}"
-            )
+            raise error("CODEC_INVALID", f"{parameter.name} can't be pushed as {codec.label}")
         if source is not Codec.F32:
             flat = decode(source, flat.view(np.uint8), len(flat))
     sent = source if codec is None else codec
@@ -169,7 +165,7 @@ def whole_parts(
             parameter.id,
             block,
             sent,
-            [memoryview(data)],
+            [memory(data)],
             data.nbytes,
             data.nbytes if sent is Codec.RAW else 4 * len(part),
         )
@@ -185,7 +181,7 @@ def slice_parts(
     for run in runs(parameter.shape, bounds, parameter.block_elements):
         gaps, pieces, end = by_block.get(run.block, ([], [], 0))
         gaps += [run.first - end, run.count]
-        pieces.append(memoryview(flat[run.at * width : (run.at + run.count) * width]))
+        pieces.append(memory(flat[run.at * width : (run.at + run.count) * width]))
         by_block[run.block] = (gaps, pieces, run.first + run.count)
     for block, (gaps, pieces, _) in by_block.items():
         size = sum(piece.nbytes for piece in pieces)

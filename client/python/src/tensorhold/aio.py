@@ -1,7 +1,7 @@
 """The client for asyncio; `tensorhold.Client` is the same for programs without it.
 
-    async with await tensorhold.aio.connect("127.0.0.1:7070") as client:
-        values = await client.pull("bert")
+async with await tensorhold.aio.connect("127.0.0.1:7070") as client:
+    values = await client.pull("bert")
 """
 
 from __future__ import annotations
@@ -332,9 +332,7 @@ def _kept(keys: Sequence[Any], shape: Sequence[int]) -> list[int]:
         at = list(keys).index(Ellipsis)
         rest = len(shape) - (len(keys) - 1)
         keys = [*keys[:at], *([slice(None)] * rest), *keys[at + 1 :]]
-    return [
-        size for i, size in enumerate(shape) if i >= len(keys) or isinstance(keys[i], slice)
-    ]
+    return [size for i, size in enumerate(shape) if i >= len(keys) or isinstance(keys[i], slice)]
 
 
 def _tensor(value: Tensor | Sequence[int] | Array) -> Tensor:
@@ -348,8 +346,9 @@ def _tensor(value: Tensor | Sequence[int] | Array) -> Tensor:
 def _enum(kind: Any, what: str, name: str) -> Any:
     if not name:
         return 0
-    if name.upper() not in kind.keys():
-        allowed = ", ".join(kind.keys()[1:]).lower()
+    names = kind.keys()
+    if name.upper() not in names:
+        allowed = ", ".join(names[1:]).lower()
         raise error("REQUEST_INVALID", f'{what}: value="{name}" allowed={allowed}')
     return kind.Value(name.upper())
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from tensorhold import aio
 from tensorhold._loop import LoopThread
-from tensorhold._values import Array, new_array
+from tensorhold._values import Array
 from tensorhold.codecs import Codec
-from tensorhold.errors import DeadlineError, error
-from tensorhold.gradients import GradientCodec, StepPlan, in_order
+from tensorhold.gradients import GradientCodec
 from tensorhold.model import Model, Optimizer, Parameter, Tensor, codec_of
-from tensorhold.session import SessionCore, StepCore, StepRecord, WorkerCore
+from tensorhold.session import SessionCore
 from tensorhold.v1 import catalog_pb2, cluster_pb2
+from tensorhold.worker import Closing, Worker
 
 
 def connect(
@@ -39,20 +38,7 @@ def connect(
     return Client(loop, loop.run(aio.connect(servers, deadline, in_flight)))
 
 
-class _Context:
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class Client(_Context):
+class Client(Closing):
     """A connection to a cluster: it knows its servers, follows its leaders, retries what is safe.
 
     All methods raise TensorholdError, and may be called from any thread.
@@ -207,9 +193,7 @@ class Client(_Context):
         out: Mapping[str, Array] | None = None,
     ) -> dict[str, Array]:
         """Pushes tensors and gives them as float32 as they are then, in one round trip."""
-        return self._loop.run(
-            self.core.push_pull(model, values, operation, codec=codec, out=out)
-        )
+        return self._loop.run(self.core.push_pull(model, values, operation, codec=codec, out=out))
 
     def session(self, label: str = "") -> Session:
         """Opens a session of its own for pushes that are no steps of a worker."""
@@ -238,9 +222,7 @@ class Client(_Context):
             gradients: how they are sent; f32 at first.
         """
         core = self._loop.run(
-            self.core.join(
-                model, rank, workers, label=label, lease=lease, take_over=take_over
-            )
+            self.core.join(model, rank, workers, label=label, lease=lease, take_over=take_over)
         )
         worker = Worker(self._loop, core)
         if gradients is not None:
@@ -248,7 +230,7 @@ class Client(_Context):
         return worker
 
 
-class Session(_Context):
+class Session(Closing):
     """A registration whose pushes are applied exactly once, in the order they were made."""
 
     def __init__(self, loop: LoopThread, core: SessionCore) -> None:
@@ -286,141 +268,3 @@ class Session(_Context):
         asked: Codec | None = None if codec is None else codec_of(codec)
         parts = self._core.parts(model, values, index or {}, asked)
         return self._loop.start(self._core.push(model, operation, parts))
-
-
-class Worker(_Context):
-    """A worker of a model: a rank, the session that holds it, and the step it goes on with.
-
-    Steps are counted in the shards, with the weights: a worker that was killed joins again, and
-    goes on after `last_step`. A heartbeat in the background keeps it registered.
-    """
-
-    def __init__(self, loop: LoopThread, core: WorkerCore) -> None:
-        self._loop = loop
-        self.core = core
-        self._failed: StepCore | None = None
-
-    def __enter__(self) -> Worker:
-        return self
-
-    @property
-    def model(self) -> Model:
-        """The model, as it was when this worker joined."""
-        return self.core.model
-
-    @property
-    def rank(self) -> int:
-        return self.core.joined.rank
-
-    @property
-    def last_step(self) -> int:
-        """The last step that was made; when it has just joined, the last that all shards have."""
-        return self.core.last_step
-
-    @property
-    def records(self) -> list[StepRecord]:
-        """What each step of this worker took."""
-        return self.core.records
-
-    def encode_gradients(self, codec: GradientCodec | str) -> None:
-        """Gradients from now on are sent so: a GradientCodec, or the name of a codec."""
-        self.core.encoder.use(GradientCodec(codec) if isinstance(codec, str) else codec)
-
-    def step(self, gradients: Mapping[str, Any]) -> None:
-        """One step: f32 gradients by name. Returns when the model lets this worker go on.
-
-        Raises:
-            StepError: the step was made without this rank, or given up.
-            SessionExpiredError: join again.
-            DeadlineError: names the ranks that the step waits for; `retry` sends it again.
-        """
-        self._step(gradients, None)
-
-    def step_and_pull(
-        self, gradients: Mapping[str, Any], out: Mapping[str, Array] | None = None
-    ) -> dict[str, Array]:
-        """One step that brings the updated values back as f32 in the same round trip."""
-        model = self.core.model
-        targets = dict(out or {})
-        for name in gradients:
-            if name not in targets:
-                targets[name] = new_array(model[name], model[name].shape)
-        self._step(gradients, targets)
-        return targets
-
-    def _step(self, gradients: Mapping[str, Any], targets: Mapping[str, Array] | None) -> None:
-        parameters = in_order([self.core.model[name] for name in gradients])
-        self.finish(self.begin(self.plan([parameters]), targets), gradients)
-
-    def plan(self, buckets: Sequence[Sequence[Parameter]]) -> StepPlan:
-        """A step in several buckets, in the order their gradients become ready."""
-        return self.core.plan(buckets)
-
-    def begin(self, plan: StepPlan, targets: Mapping[str, Array] | None = None) -> StepCore:
-        """Begins a step whose buckets are sent one by one."""
-        if self._failed is not None:
-            raise error(
-                "REQUEST_INVALID",
-                f"step {self._failed.number} has failed and is not made: retry it first",
-            )
-        return self.core.begin(plan, targets)
-
-    def send(self, step: StepCore, bucket: int, gradients: Mapping[str, Any]) -> None:
-        """Sends a bucket of a step that has begun; returns when it is encoded."""
-
-        async def send() -> None:
-            step.send(bucket, gradients)
-
-        self._loop.run(send())
-
-    def finish(self, step: StepCore, gradients: Mapping[str, Any] | None = None) -> None:
-        """Waits until a step is made; `gradients` are sent first, as its only bucket."""
-        if gradients is not None:
-            self.send(step, 0, gradients)
-        try:
-            self._loop.run(step.finish())
-        except (DeadlineError, ConnectionError):
-            self._failed = step
-            raise
-
-    @property
-    def unfinished(self) -> StepCore | None:
-        """The step that failed for want of an answer, and that `retry` sends again."""
-        return self._failed
-
-    def retry(self) -> None:
-        """Sends the step that failed once more, the same bytes; it is still made only once."""
-        step = self._failed
-        if step is None:
-            return
-
-        async def again() -> None:
-            step.again()
-            await step.finish()
-
-        self._loop.run(again())
-        self._failed = None
-
-    def plot_progress(self, ax: Any = None) -> Any:
-        """Draws seconds and bytes of its steps; gives Matplotlib's axes."""
-        from tensorhold.plot import progress
-
-        return progress(self.records, ax)
-
-    def abandon(self) -> None:
-        """Goes without a word, as a killed process does: its session ends with its lease."""
-        self._loop.run(self.core.close(leave=False))
-
-    def close(self) -> None:
-        """Leaves the model: nobody waits for its lease."""
-        self._loop.run(self.core.close())
-
-    def __repr__(self) -> str:
-        pusher = self.core.session.pusher
-        return (
-            f"<tensorhold.Worker rank {self.rank} of {self.model.name}: step {self.last_step}, "
-            f"{pusher.pushed_bytes:,} bytes pushed ({pusher.pushed_as_f32:,} as f32), "
-            f"{pusher.pulled_bytes:,} pulled>"
-        )
-
-

@@ -16,9 +16,7 @@ class TensorholdError(Exception):
     status; `details` holds the values that the error is about, as the server sent them.
     """
 
-    def __init__(
-        self, reason: str, message: str, details: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, reason: str, message: str, details: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.details: dict[str, str] = dict(details or {})
@@ -109,9 +107,7 @@ _CLASSES: dict[str, type[TensorholdError]] = {
 }
 
 
-def error(
-    reason: str, message: str, details: Mapping[str, str] | None = None
-) -> TensorholdError:
+def error(reason: str, message: str, details: Mapping[str, str] | None = None) -> TensorholdError:
     """The exception of a reason."""
     return _CLASSES.get(reason, TensorholdError)(reason, message, details)
 

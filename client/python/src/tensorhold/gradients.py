@@ -123,11 +123,7 @@ class StepPlan:
             cut = messages(self._sizes(bucket, codec), model.shard_count, ())
             for message in cut:
                 counts[message.shard] = counts.get(message.shard, 0) + 1
-            cut += [
-                Message(shard, 0, 1, ())
-                for shard in missing
-                if shard not in counts
-            ]
+            cut += [Message(shard, 0, 1, ()) for shard in missing if shard not in counts]
             self.messages.append(cut)
         self._number(counts)
 
@@ -172,5 +168,3 @@ class StepPlan:
 def in_order(parameters: Iterable[Parameter]) -> list[Parameter]:
     """By id, as the Java SDK sends them."""
     return sorted(parameters, key=lambda one: one.id)
-
-

@@ -96,11 +96,11 @@ class Tensor:
 
     def to_proto(self, name: str) -> types_pb2.ParameterSpec:
         dtype = self.dtype.upper()
-        if dtype not in types_pb2.DType.keys():
+        names = types_pb2.DType.keys()
+        if dtype not in names:
             raise error(
                 "DTYPE_INVALID",
-                f'dtype of {name}: value="{self.dtype}" '
-                f"allowed={', '.join(types_pb2.DType.keys()[1:]).lower()}",
+                f'dtype of {name}: value="{self.dtype}" allowed={", ".join(names[1:]).lower()}',
             )
         spec = types_pb2.ParameterSpec(
             name=name,

@@ -41,7 +41,9 @@ def progress(records: Sequence[StepRecord], ax: Any = None) -> Any:
     ax.set_xlabel("step")
     ax.set_ylabel("ms")
     other = ax.twinx()
-    other.plot(steps, [one.pushed_bytes / 2**20 for one in records], color="C1", label="pushed, MiB")
+    other.plot(
+        steps, [one.pushed_bytes / 2**20 for one in records], color="C1", label="pushed, MiB"
+    )
     other.set_ylabel("MiB pushed")
     ax.legend(loc="upper left")
     other.legend(loc="upper right")

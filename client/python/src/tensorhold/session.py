@@ -38,9 +38,7 @@ def operation_of(name: str) -> int:
     """The protocol's number of assign, add or gradient."""
     known = OPERATIONS.get(name)
     if known is None:
-        raise error(
-            "REQUEST_INVALID", f'operation: value="{name}" allowed={", ".join(OPERATIONS)}'
-        )
+        raise error("REQUEST_INVALID", f'operation: value="{name}" allowed={", ".join(OPERATIONS)}')
     return int(known)
 
 
@@ -136,10 +134,10 @@ class SessionCore:
 
 def _shaped(array: Any, shape: Sequence[int]) -> Any:
     """Integers in an index take their dimension away; here it comes back."""
-    if isinstance(array, np.ndarray) and array.ndim < len(shape) and 1 in shape:
-        if [n for n in array.shape if n != 1] == [n for n in shape if n != 1]:
-            return array.reshape(shape)
-    return array
+    if not isinstance(array, np.ndarray) or array.ndim >= len(shape):
+        return array
+    fits = [n for n in array.shape if n != 1] == [n for n in shape if n != 1]
+    return array.reshape(shape) if fits else array
 
 
 @dataclass(frozen=True)
@@ -236,9 +234,7 @@ class WorkerCore:
         """
         return StepCore(self, plan, self.last_step + 1, targets)
 
-    async def step(
-        self, gradients: Mapping[str, Any], targets: Mapping[str, Array] | None
-    ) -> None:
+    async def step(self, gradients: Mapping[str, Any], targets: Mapping[str, Array] | None) -> None:
         """A step of one bucket."""
         parameters = in_order([self.model[name] for name in gradients])
         step = self.begin(self.plan([parameters]), targets)
@@ -385,5 +381,3 @@ def _needs_norms(model: Model) -> bool:
 def fresh_targets(model: Model, names: Iterable[str]) -> dict[str, Array]:
     """Arrays for the updated values of a step."""
     return {name: new_array(model[name], model[name].shape) for name in names}
-
-

@@ -1,6 +1,6 @@
 """What PyTorch needs: state dicts, an optimizer that lives in the store, DiLoCo, checkpoints.
 
-    from tensorhold.torch import RemoteOptimizer, pull_state_dict, push_state_dict
+from tensorhold.torch import RemoteOptimizer, pull_state_dict, push_state_dict
 """
 
 from tensorhold.torch.checkpoint import StoreReader, StoreWriter, delete_checkpoint

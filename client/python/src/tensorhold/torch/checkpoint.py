@@ -2,7 +2,7 @@
 
 A checkpoint is a model: one parameter for each tensor, whole, whatever ranks its shards came from.
 So a load with another sharding pulls slices, and any client can read it. What is no tensor (step
-counters, hyper-parameters) must be JSON (dicts have string keys), and lies as text in the model
+counters, hyper-parameters) must be plain values, and lies as JSON text in the model
 `NAME.objects`, which is written first: nothing is pickled. The model becomes visible when all ranks
 have written.
 
@@ -113,9 +113,7 @@ class StoreWriter(StorageWriter):
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
         model = self._model or self._client.model(self._name, loading=True)
         if model.id != plan.storage_data:
-            raise error(
-                "STALE", f'model "{self._name}" is not the one that this save has begun'
-            )
+            raise error("STALE", f'model "{self._name}" is not the one that this save has begun')
         results = []
         values: dict[str, np.ndarray[Any, Any]] = {}
         index: dict[str, Any] = {}
@@ -226,7 +224,7 @@ class StoreReader(StorageReader):
             if item.type is LoadItemType.BYTE_IO:
                 # The planner loads what torch.save made: it is made here, of parsed JSON.
                 data = io.BytesIO()
-                torch.save(json.loads(self._objects[fqn]), data)
+                torch.save(_revived(json.loads(self._objects[fqn])), data)
                 data.seek(0)
                 planner.load_bytes(item, data)
             elif tuple(item.lengths) == model[fqn].shape and fqn not in whole:
@@ -265,21 +263,38 @@ def _index(offsets: Any, sizes: Any) -> tuple[slice, ...]:
 
 
 def _to_json(fqn: str, value: Any) -> str:
-    text: str | None
     try:
-        text = json.dumps(value, allow_nan=True)
-    except (TypeError, ValueError):
-        text = None
-    if text is None or json.loads(text) != value:
+        return json.dumps(_plain(value))
+    except TypeError as unknown:
         raise error(
             "DTYPE_INVALID",
-            f"{fqn}: a {type(value).__name__} that is neither a tensor nor JSON is not stored: "
-            f"nothing is pickled",
-        )
-    return text
+            f"{fqn}: {unknown}; only tensors and numbers, text, None, lists, tuples and dicts of "
+            f"them are stored: nothing is pickled",
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it; a tuple as {"tuple": […]}, a dict as {"dict": [[key, value], …]}."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) is list:
+        return [_plain(one) for one in value]
+    if type(value) is tuple:
+        return {"tuple": [_plain(one) for one in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_plain(key), _plain(one)] for key, one in value.items()]}
+    raise TypeError(f"value={type(value).__name__}")
+
+
+def _revived(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_revived(one) for one in value]
+    if isinstance(value, dict):
+        if "tuple" in value:
+            return tuple(_revived(one) for one in value["tuple"])
+        return {_revived(key): _revived(one) for key, one in value["dict"]}
+    return value
 
 
 def _paths(planner_data: Any) -> dict[str, Any]:
     return {key: list(path) for key, path in (planner_data or {}).items()}
-
-

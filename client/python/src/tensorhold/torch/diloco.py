@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from tensorhold.client import Worker
 from tensorhold.errors import error
+from tensorhold.worker import Worker
 
 
 class DiLoCo:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from tensorhold._values import Array
-from tensorhold.client import Worker
 from tensorhold.errors import error
 from tensorhold.model import Parameter
 from tensorhold.session import StepCore
+from tensorhold.worker import Worker
 
 BUCKET_BYTES = 4 << 20
 
@@ -24,8 +24,8 @@ class RemoteOptimizer(torch.optim.Optimizer):
     backward still computes others: in buckets, the last layers first, as DDP does. With several
     backward passes for a step (gradient accumulation), use `overlap=False`.
 
-    A step that got no answer raises and leaves weights and gradients as they were; the next `step()`
-    sends the same bytes again, which the store applies once, whether it had them or not.
+    A step that got no answer raises and leaves weights and gradients as they were; the next
+    `step()` sends the same bytes again, which the store applies once, had it them or not.
 
     Args:
         named_parameters: `module.named_parameters()`: those that require gradients are trained, and
@@ -65,15 +65,13 @@ class RemoteOptimizer(torch.optim.Optimizer):
         self._buckets = self._cut(bucket_bytes)
         self._plan = worker.plan(self._buckets)
         self._codec = worker.core.encoder.codec
-        self._bucket_of = {
-            one.name: i for i, bucket in enumerate(self._buckets) for one in bucket
-        }
+        self._bucket_of = {one.name: i for i, bucket in enumerate(self._buckets) for one in bucket}
         self._updated: dict[str, Array] = {}
         self._step: StepCore | None = None
         self._sent = 0
         self._waiting: list[int] = []
         self._hooks = [
-            tensor.register_post_accumulate_grad_hook(self._ready(name))
+            tensor.register_post_accumulate_grad_hook(self._ready(name))  # type: ignore[no-untyped-call]
             for name, tensor in self._tensors.items()
             if overlap
         ]
@@ -134,7 +132,7 @@ class RemoteOptimizer(torch.optim.Optimizer):
         self._sent += 1
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Makes the step of the gradients that are there; one that is missing counts as zeros.
 
         Raises:
@@ -178,7 +176,7 @@ class RemoteOptimizer(torch.optim.Optimizer):
         hyper = ", ".join(f"{key}={value:g}" for key, value in sorted(spec.hyper.items()))
         return (
             f"RemoteOptimizer({spec.kind or 'none'}({hyper}), {self.worker.model.consistency}, "
-            f"rank {self.worker.rank}, {len(self._tensors)} tensors in {len(self._buckets)} buckets)"
+            f"rank {self.worker.rank}, {len(self._tensors)} tensors, {len(self._buckets)} buckets)"
         )
 
 

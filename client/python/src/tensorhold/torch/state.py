@@ -242,10 +242,9 @@ def _place(
     parameter: Parameter, target: torch.Tensor | None, dtype: torch.dtype | None
 ) -> tuple[torch.Tensor, Array]:
     """A tensor that can be pulled into, the target itself if it can, and its memory."""
-    if parameter.computable:
-        allowed = (torch.float32, torch.float16, torch.bfloat16)
-    else:
-        allowed = (torch_dtype(parameter),)
+    allowed = [torch.float32, torch.float16, torch.bfloat16]
+    if not parameter.computable:
+        allowed = [torch_dtype(parameter)]
     direct = (
         target is not None
         and target.device.type == "cpu"
