@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import grpc
 
-from tensorhold._transport import GrpcCall, Placer
+from tensorhold._call import SocketCall
+from tensorhold._http2 import Pool
+from tensorhold._transport import GrpcCall, Sink
 from tensorhold.errors import DeadlineError, TensorholdError, error, of_rpc
 from tensorhold.v1 import cluster_pb2
 
@@ -57,6 +59,9 @@ class Cluster:
         self.deadline = deadline
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._map: cluster_pb2.ClusterMap | None = None
+        self._pool = Pool()
+        self.through_grpcio = False
+        """Blocks go through grpcio too: slower, for comparison and as a way out."""
         self.closed = False
 
     def ends(self) -> float:
@@ -77,11 +82,21 @@ class Cluster:
         address: str,
         method: str,
         header_type: Callable[[], Any],
-        placer: Placer[Any] | None,
+        sink: Sink[Any] | None,
         timeout: float | None = None,
-    ) -> GrpcCall[Any]:
-        """Opens a call of the Blocks service."""
-        return GrpcCall(self.channel(address), method, header_type, placer, timeout)
+        patience: float = 0,
+    ) -> SocketCall[Any] | GrpcCall[Any]:
+        """Opens a call of the Blocks service.
+
+        Args:
+            timeout: seconds of the whole call; None: no end.
+            patience: seconds that the server may send nothing; 0: no end.
+        """
+        if self.closed:
+            raise error("CANCELLED", "the client is closed")
+        if self.through_grpcio:
+            return GrpcCall(self.channel(address), method, header_type, sink, timeout)
+        return SocketCall(self._pool, address, method, header_type, sink, timeout, patience)
 
     async def unary(
         self, address: str, method: str, request: Any, answer: type[M], seconds: float
@@ -209,6 +224,7 @@ class Cluster:
 
     async def close(self) -> None:
         self.closed = True
+        self._pool.close()
         for channel in self._channels.values():
             await channel.close()
 

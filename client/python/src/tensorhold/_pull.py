@@ -110,45 +110,55 @@ class BlockPull:
             catalog_index=self._model.catalog_index,
             loading=self._loading,
         )
-        scratch: list[tuple[Key, Target | None, memoryview]] = []
-
-        def place(header: Any) -> Sequence[memoryview]:
-            scratch.clear()
-            for block in header.blocks:
-                key = (block.parameter_id, block.block)
-                target = self._missing.get(key)
-                memory = (
-                    memoryview(bytearray(block.payload_bytes))
-                    if target is None
-                    else target.memory()
-                )
-                if memory.nbytes != block.payload_bytes:
-                    raise error(
-                        "PAYLOAD_LENGTH",
-                        f"block {block.block} of parameter {block.parameter_id} came with "
-                        f"{block.payload_bytes} bytes: expected={memory.nbytes}",
-                    )
-                scratch.append((key, target, memory))
-            return [memory for _, _, memory in scratch]
-
         call = self._cluster.open(
-            address, "Pull", data_pb2.PullHeader, place, 10 * self._cluster.deadline
+            address,
+            "Pull",
+            data_pb2.PullHeader,
+            _PullSink(self._missing),
+            10 * self._cluster.deadline,
+            self._cluster.deadline,
         )
         try:
             await call.write(request, ())
             await call.done_writing()
-            async for header in call.headers():
+            async for _ in call.headers():
                 self._ends = self._cluster.ends()
-                for block, (key, target, memory) in zip(header.blocks, scratch, strict=True):
-                    if block.has_crc and crc32c(memory) != block.crc32c:
-                        raise error(
-                            "CHECKSUM", f"block {key[1]} of parameter {key[0]} arrived damaged"
-                        )
-                    known = self._missing.pop(key, None)
-                    if known is not None and target is not None and target.done:
-                        target.done(memory)
         finally:
             call.cancel()
+
+
+class _PullSink:
+    """Takes blocks of a stream to their targets, and strikes them off what is missing."""
+
+    def __init__(self, missing: dict[Key, Target]) -> None:
+        self._missing = missing
+        self._under_way: list[tuple[Key, Target | None, memoryview]] = []
+
+    def place(self, header: data_pb2.PullHeader) -> Sequence[memoryview]:
+        self._under_way.clear()
+        for block in header.blocks:
+            key = (block.parameter_id, block.block)
+            target = self._missing.get(key)
+            memory = (
+                memoryview(bytearray(block.payload_bytes)) if target is None else target.memory()
+            )
+            if memory.nbytes != block.payload_bytes:
+                raise error(
+                    "PAYLOAD_LENGTH",
+                    f"block {block.block} of parameter {block.parameter_id} came with "
+                    f"{block.payload_bytes} bytes: expected={memory.nbytes}",
+                )
+            self._under_way.append((key, target, memory))
+        return [memory for _, _, memory in self._under_way]
+
+    def placed(self, header: data_pb2.PullHeader) -> None:
+        for block, (key, target, memory) in zip(header.blocks, self._under_way, strict=True):
+            if block.has_crc and crc32c(memory) != block.crc32c:
+                raise error("CHECKSUM", f"block {key[1]} of parameter {key[0]} arrived damaged")
+            if target is not None:
+                if target.done is not None:
+                    target.done(memory)
+                self._missing.pop(key, None)
 
 
 def _ranges(keys: Iterable[Key]) -> Iterable[data_pb2.BlockRange]:

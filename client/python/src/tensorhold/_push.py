@@ -149,7 +149,7 @@ class Lane:
     async def _stream(self, leader: str) -> None:
         method = "PushPull" if self._with_blocks else "Push"
         kind = data_pb2.PushPullHeader if self._with_blocks else data_pb2.PushResponse
-        call = self._cluster.open(leader, method, kind, self._place if self._with_blocks else None)
+        call = self._cluster.open(leader, method, kind, self if self._with_blocks else None)
         writer = asyncio.get_running_loop().create_task(self._write(call))
         try:
             async for header in call.headers():
@@ -174,11 +174,15 @@ class Lane:
                 self._wake.clear()
                 await self._wake.wait()
 
-    def _place(self, header: data_pb2.PushPullHeader) -> Sequence[memoryview]:
+    def place(self, header: data_pb2.PushPullHeader) -> Sequence[memoryview]:
+        """Where the blocks of an answer go; they are sent for no other push."""
         pending = self._unacked.get(header.ack.seq)
         if pending is None or pending.updated is None or not header.blocks:
             return [memoryview(bytearray(block.payload_bytes)) for block in header.blocks]
         return pending.updated(header)
+
+    def placed(self, header: data_pb2.PushPullHeader) -> None:
+        """Its acknowledgement is taken in the loop, after it."""
 
     def _take(self, ack: data_pb2.PushResponse) -> None:
         if ack.HasField("error"):

@@ -1,7 +1,7 @@
 """Calls of the Blocks service: messages of a header and of payloads that are not copied in between.
 
 On the wire a message is what proto/ says: field 1 is the header, field 15 all payloads, one after
-another. A payload is received straight into the memory that a placer names for it.
+another. A sink names the memory that payloads are received into.
 """
 
 from __future__ import annotations
@@ -16,10 +16,19 @@ from tensorhold.errors import error, of_rpc
 
 H = TypeVar("H")
 A_co = TypeVar("A_co", covariant=True)
+H_contra = TypeVar("H_contra", contravariant=True)
 Piece = Any
 """Anything with a buffer: bytes, memoryview, a contiguous array."""
-Placer = Callable[[H], Sequence[memoryview]]
-"""Says for a header where its payloads go, in their order and of exactly their sizes."""
+
+
+class Sink(Protocol[H_contra]):
+    """Where the payloads of a call's answers go."""
+
+    def place(self, header: H_contra) -> Sequence[memoryview]:
+        """Says for a header where its payloads go, in their order and of exactly their sizes."""
+
+    def placed(self, header: H_contra) -> None:
+        """They are there."""
 
 
 class Call(Protocol[A_co]):
@@ -97,11 +106,11 @@ class GrpcCall(Generic[H]):
         channel: grpc.aio.Channel,
         method: str,
         header_type: Callable[[], Any],
-        placer: Placer[H] | None,
+        sink: Sink[H] | None,
         timeout: float | None,
     ) -> None:
         self._header_type = header_type
-        self._placer = placer
+        self._sink = sink
         self._plain_requests = method == "Pull"  # asked for in a message without payloads
         multi = channel.stream_stream(f"/tensorhold.v1.Blocks/{method}", _unchanged, _unchanged)
         self._call = multi(timeout=timeout, wait_for_ready=False)
@@ -126,12 +135,13 @@ class GrpcCall(Generic[H]):
         try:
             async for message in self._call:
                 header = self._header_type()
-                if self._placer is None:
+                if self._sink is None:
                     header.ParseFromString(message)
                 else:
                     encoded, payload = split(message)
                     header.ParseFromString(bytes(encoded))
-                    _scatter(payload, self._placer(header))
+                    _scatter(payload, self._sink.place(header))
+                    self._sink.placed(header)
                 yield header
         except grpc.RpcError as failure:
             raise of_rpc(failure) from None
