@@ -41,7 +41,7 @@ class SocketCall(Generic[H]):
         self._header_type = header_type
         self._sink = sink
         self._timeout, self._patience = timeout, patience
-        self._plain_requests = method == "Pull"  # asked for in a message without payloads
+        self._one_request = method == "Pull"  # a message without payloads, and no more of them
         self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[H | TensorholdError | None] = asyncio.Queue()
         self._outgoing: queue.SimpleQueue[Sequence[Piece] | None] = queue.SimpleQueue()
@@ -53,7 +53,7 @@ class SocketCall(Generic[H]):
 
     async def write(self, header: Any, pieces: Sequence[Piece]) -> None:
         size = sum(memoryview(piece).nbytes for piece in pieces)
-        first = header.SerializeToString() if self._plain_requests else frame_prefix(header, size)
+        first = header.SerializeToString() if self._one_request else frame_prefix(header, size)
         while self._queued > QUEUED_BYTES:
             self._drained.clear()
             await self._drained.wait()
@@ -101,7 +101,8 @@ class SocketCall(Generic[H]):
         self._outgoing.put(None)
         if ending is not None or not connection.reusable:
             connection.close()
-        self._transmitter.join()
+        if not self._one_request:
+            self._transmitter.join()
         self._connection = None
         self._pool.give(connection)
         self._tell(ending)
@@ -124,7 +125,10 @@ class SocketCall(Generic[H]):
         self._transmitter = threading.Thread(
             target=self._transmit, args=(connection,), name="tensorhold-send", daemon=True
         )
-        self._transmitter.start()
+        if self._one_request:
+            self._transmitter.run()
+        else:
+            self._transmitter.start()
         return connection
 
     def _transmit(self, connection: Connection) -> None:

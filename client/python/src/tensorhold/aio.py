@@ -141,6 +141,18 @@ class AsyncClient:
             await self.cluster.catalog("Catalog/DescribeModel", request, types_pb2.Model)
         )
 
+    async def wait_for_model(self, name: str) -> Model:
+        """The model of a name, as soon as it is there, or the error that it is not in time."""
+        ends = self.cluster.ends()
+        attempt = 0
+        while True:
+            try:
+                return await self.model(name)
+            except LookupError:
+                if not await self.cluster.pause(attempt, ends):
+                    raise
+            attempt += 1
+
     async def list_models(
         self, prefix: str = "", loading: bool = False
     ) -> list[catalog_pb2.ListModelsResponse.Entry]:

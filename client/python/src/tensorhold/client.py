@@ -113,6 +113,10 @@ class Client(Closing):
         """The model of a name; `loading` finds one that is still being loaded, too."""
         return self._loop.run(self.core.model(name, loading))
 
+    def wait_for_model(self, name: str) -> Model:
+        """The model of a name, as soon as another process has created it, within the deadline."""
+        return self._loop.run(self.core.wait_for_model(name))
+
     def list_models(
         self, prefix: str = "", loading: bool = False
     ) -> list[catalog_pb2.ListModelsResponse.Entry]:
