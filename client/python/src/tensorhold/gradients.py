@@ -72,7 +72,8 @@ class Encoder:
         """A gradient as flat f32.
 
         Raises:
-            InvalidError: DTYPE_INVALID, SHAPE_INVALID; NONFINITE if a residual would keep a NaN.
+            InvalidError: DTYPE_INVALID, SHAPE_INVALID; NONFINITE, unless the model takes it and no
+                residual would keep it.
         """
         if not parameter.computable:
             raise error(
@@ -82,12 +83,14 @@ class Encoder:
         flat = values.reshape(-1)
         if source is not Codec.F32:
             flat = decode(source, flat.view(np.uint8), len(flat))
-        if self.codec.error_feedback and not np.isfinite(flat).all():
+        kept = self.codec.error_feedback or not parameter.model.spec.allow_nonfinite
+        # The sum of finite values may overflow: only then each is looked at.
+        if kept and not np.isfinite(flat.sum()) and not np.isfinite(flat).all():
             bad = int(np.flatnonzero(~np.isfinite(flat))[0])
             raise error(
                 "NONFINITE",
-                f"value {bad} of the gradient of {parameter.name} is NaN or infinite, which error "
-                f"feedback would keep for ever",
+                f"value {bad} of the gradient of {parameter.name} is NaN or infinite: no bucket "
+                f"that holds it was sent",
             )
         return flat
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tensorhold._values import Array
-from tensorhold.errors import error
+from tensorhold.errors import TensorholdError, error
 from tensorhold.model import Parameter
 from tensorhold.session import StepCore
 from tensorhold.worker import Worker
@@ -26,6 +26,8 @@ class RemoteOptimizer(torch.optim.Optimizer):
 
     A step that got no answer raises and leaves weights and gradients as they were; the next
     `step()` sends the same bytes again, which the store applies once, had it them or not.
+    A gradient with a NaN is refused by `step()`; its bucket is not sent. If others of the step were
+    sent before it, the next step raises StepError, and joining again mends it.
 
     Args:
         named_parameters: `module.named_parameters()`: those that require gradients are trained, and
@@ -68,6 +70,7 @@ class RemoteOptimizer(torch.optim.Optimizer):
         self._bucket_of = {one.name: i for i, bucket in enumerate(self._buckets) for one in bucket}
         self._updated: dict[str, Array] = {}
         self._step: StepCore | None = None
+        self._refused: TensorholdError | None = None
         self._sent = 0
         self._waiting: list[int] = []
         self._hooks = [
@@ -105,8 +108,15 @@ class RemoteOptimizer(torch.optim.Optimizer):
                     f"step, use overlap=False",
                 )
             # In the order of the buckets: all ranks send alike.
-            while self._sent < len(self._buckets) and self._waiting[self._sent] == 0:
-                self._send(self._sent)
+            try:
+                while (
+                    self._refused is None
+                    and self._sent < len(self._buckets)
+                    and self._waiting[self._sent] == 0
+                ):
+                    self._send(self._sent)
+            except TensorholdError as refused:
+                self._refused = refused  # for step(): backward goes on
 
         return hook
 
@@ -148,9 +158,12 @@ class RemoteOptimizer(torch.optim.Optimizer):
         else:
             if self._step is None:
                 self._begin()
-            step = self._step
+            step, refused = self._step, self._refused
             assert step is not None
+            self._refused = None
             try:
+                if refused is not None:
+                    raise refused
                 while self._sent < len(self._buckets):
                     self._send(self._sent)
                 self.worker.finish(step)
