@@ -114,7 +114,7 @@ class Connection:
             raise _lost(failure) from None
 
     def message(self, pieces: Sequence[Piece]) -> None:
-        """Sends a message, in frames as large as the server allows; waits for its windows."""
+        """Sends a message, in frames as large as the server takes; waits for its windows."""
         views = [memoryview(piece).cast("B") for piece in pieces if memoryview(piece).nbytes]
         left = sum(view.nbytes for view in views)
         views.insert(0, memoryview(b"\0" + struct.pack(">I", left)))
@@ -125,19 +125,23 @@ class Connection:
                     if self.closed or self._ended:
                         raise _lost("the call has ended")
                     self._room.wait()
-                size = min(left, self._connection_room, self._stream_room, self._frame_bytes)
+                size = min(left, self._connection_room, self._stream_room)
                 self._connection_room -= size
                 self._stream_room -= size
             left -= size
-            out: list[Piece] = [struct.pack(">IBI", size << 8 | DATA, 0, self._stream)]
+            out: list[Piece] = []
             while size:
-                take = views[0][:size]
-                out.append(take)
-                size -= take.nbytes
-                if take.nbytes == views[0].nbytes:
-                    views.pop(0)
-                else:
-                    views[0] = views[0][take.nbytes :]
+                frame = min(size, self._frame_bytes)
+                size -= frame
+                out.append(struct.pack(">IBI", frame << 8 | DATA, 0, self._stream))
+                while frame:
+                    take = views[0][:frame]
+                    out.append(take)
+                    frame -= take.nbytes
+                    if take.nbytes == views[0].nbytes:
+                        views.pop(0)
+                    else:
+                        views[0] = views[0][take.nbytes :]
             self._send(*out)
 
     def half_close(self) -> None:
