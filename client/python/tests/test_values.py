@@ -46,6 +46,14 @@ def test_names_select_and_out_is_filled_in_place(client, name):
     assert np.count_nonzero(out) > 299_000
 
 
+def test_thousands_of_tensors_are_pulled_at_once(client, name):
+    model = client.create_model(name, {f"p{i}": (3,) for i in range(5000)})
+    client.push(model, {"p4999": np.ones(3, np.float32)})
+    pulled = client.pull(model)
+    assert len(pulled) == 5000
+    assert sum(float(one.sum()) for one in pulled.values()) == 3
+
+
 def test_slices_are_numpys(client, name):
     w = normal(600, 1000)  # three blocks
     model = client.create_model(name, {"w": w})

@@ -1,30 +1,28 @@
-"""A call of the Blocks service over a connection of its own.
+"""A pull over a connection of its own.
 
 grpcio copies a payload three times on its way into an array, in a thread that all calls share. Here
-the kernel puts it where it belongs, and takes it from where it lies.
+the kernel puts it where it belongs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from tensorhold._http2 import Connection, Pool
-from tensorhold._transport import Piece, Sink, frame_prefix
+from tensorhold._transport import Piece, Sink
 from tensorhold.errors import TensorholdError, error
 
 H = TypeVar("H")
-QUEUED_BYTES = 4 << 20
 
 
 class SocketCall(Generic[H]):
-    """A call in two threads: one that sends what was written, one that receives.
+    """A call of one request, in a thread of its own that sends it and receives the answers.
 
-    A sink's methods run in the thread that receives.
+    The sink's methods run in that thread.
     """
 
     def __init__(
@@ -41,27 +39,20 @@ class SocketCall(Generic[H]):
         self._header_type = header_type
         self._sink = sink
         self._timeout, self._patience = timeout, patience
-        self._one_request = method == "Pull"  # a message without payloads, and no more of them
         self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[H | TensorholdError | None] = asyncio.Queue()
-        self._outgoing: queue.SimpleQueue[Sequence[Piece] | None] = queue.SimpleQueue()
-        self._queued = 0
-        self._drained = asyncio.Event()
+        self._requests: list[bytes] = []
         self._connection: Connection | None = None
         self._cancelled = False
-        threading.Thread(target=self._receive, name=f"tensorhold-{method}", daemon=True).start()
 
     async def write(self, header: Any, pieces: Sequence[Piece]) -> None:
-        size = sum(memoryview(piece).nbytes for piece in pieces)
-        first = header.SerializeToString() if self._one_request else frame_prefix(header, size)
-        while self._queued > QUEUED_BYTES:
-            self._drained.clear()
-            await self._drained.wait()
-        self._queued += size + len(first)
-        self._outgoing.put([first, *pieces])
+        """Takes the request, a message without payloads."""
+        self._requests.append(header.SerializeToString())
 
     async def done_writing(self) -> None:
-        self._outgoing.put(None)
+        """Begins."""
+        name = f"tensorhold-{self._method}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def headers(self) -> AsyncIterator[H]:
         while True:
@@ -73,18 +64,16 @@ class SocketCall(Generic[H]):
             yield one
 
     def cancel(self) -> None:
-        if not self._cancelled:
-            self._cancelled = True
-            self._outgoing.put(None)
-            connection = self._connection
-            if connection is not None:
-                connection.close()
+        self._cancelled = True
+        connection = self._connection
+        if connection is not None:
+            connection.close()
 
     def _tell(self, what: H | TensorholdError | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, what)
 
-    def _receive(self) -> None:
+    def _run(self) -> None:
         try:
             connection = self._open()
         except TensorholdError as failure:
@@ -98,52 +87,31 @@ class SocketCall(Generic[H]):
             ending = failure
         except Exception as failure:  # of a sink: it must reach who waits for it
             ending = error("INTERNAL", f"{type(failure).__name__}: {failure}")
-        self._outgoing.put(None)
-        if ending is not None or not connection.reusable:
-            connection.close()
-        if not self._one_request:
-            self._transmitter.join()
         self._connection = None
+        if ending is not None:
+            connection.close()
         self._pool.give(connection)
         self._tell(ending)
 
     def _open(self) -> Connection:
+        """A connection on which the request was sent: a fresh one where an idle one was cut."""
         while True:
             connection, used = self._pool.take(self._address)
             try:
                 connection.patience(self._patience)
                 connection.begin(self._method, self._timeout)
-            except TensorholdError:
+                for request in self._requests:
+                    connection.message([request])
+                connection.half_close()
+            except (TensorholdError, OSError):
                 connection.close()
                 if not used:
                     raise
                 continue
-            break
-        self._connection = connection
-        if self._cancelled:
-            connection.close()
-        self._transmitter = threading.Thread(
-            target=self._transmit, args=(connection,), name="tensorhold-send", daemon=True
-        )
-        if self._one_request:
-            self._transmitter.run()
-        else:
-            self._transmitter.start()
-        return connection
-
-    def _transmit(self, connection: Connection) -> None:
-        try:
-            while (pieces := self._outgoing.get()) is not None:
-                connection.message(pieces)
-                size = sum(memoryview(piece).nbytes for piece in pieces)
-                self._loop.call_soon_threadsafe(self._sent, size)
-            connection.half_close()
-        except (TensorholdError, RuntimeError):
-            connection.close()  # who receives hears of it
-
-    def _sent(self, size: int) -> None:
-        self._queued -= size
-        self._drained.set()
+            self._connection = connection
+            if self._cancelled:
+                connection.close()
+            return connection
 
     def _read(self, connection: Connection, size: int) -> H:
         header = self._header_type()

@@ -61,7 +61,7 @@ class Cluster:
         self._map: cluster_pb2.ClusterMap | None = None
         self._pool = Pool()
         self.through_grpcio = False
-        """Blocks go through grpcio too: slower, for comparison and as a way out."""
+        """Pulls go through grpcio, as pushes do: slower, for comparison and as a way out."""
         self.closed = False
 
     def ends(self) -> float:
@@ -94,7 +94,7 @@ class Cluster:
         """
         if self.closed:
             raise error("CANCELLED", "the client is closed")
-        if self.through_grpcio:
+        if self.through_grpcio or method != "Pull":
             return GrpcCall(self.channel(address), method, header_type, sink, timeout)
         return SocketCall(self._pool, address, method, header_type, sink, timeout, patience)
 

@@ -14,6 +14,9 @@ from tensorhold._layout import shards_of
 from tensorhold.errors import TensorholdError, error
 from tensorhold.v1 import data_pb2
 
+RANGES = 2000
+"""Of one request: at 25 bytes at most, it fits the window that a connection begins with."""
+
 Key = tuple[int, int]
 """Parameter id and block."""
 
@@ -103,9 +106,14 @@ class BlockPull:
         return by_leader
 
     async def _stream(self, address: str, keys: Sequence[Key]) -> None:
+        ranges = list(_ranges(keys))
+        for first in range(0, len(ranges), RANGES):
+            await self._call(address, ranges[first : first + RANGES])
+
+    async def _call(self, address: str, ranges: Sequence[data_pb2.BlockRange]) -> None:
         request = data_pb2.PullRequest(
             model_id=self._model.id,
-            blocks=list(_ranges(keys)),
+            blocks=ranges,
             codec=self._codec,  # type: ignore[arg-type]
             catalog_index=self._model.catalog_index,
             loading=self._loading,
