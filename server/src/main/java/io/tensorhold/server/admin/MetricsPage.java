@@ -38,6 +38,12 @@ public final class MetricsPage implements AutoCloseable {
     gauge(registry, report, "log_bytes", "Raft logs on disk.", ServerStatus::getLogBytes);
     gauge(registry, report, "rocksdb_bytes", "Databases on disk.", ServerStatus::getRocksdbBytes);
     gauge(registry, report, "pulled_bytes", "Payload sent.", ServerStatus::getPulledBytes);
+    gauge(
+        registry,
+        report,
+        "follower_pulled_bytes",
+        "Payload sent from replicas that this server does not lead.",
+        ServerStatus::getFollowerPulledBytes);
     gauge(registry, report, "pushed_bytes", "Payload received.", ServerStatus::getPushedBytes);
     gauge(
         registry,

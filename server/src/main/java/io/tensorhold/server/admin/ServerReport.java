@@ -58,6 +58,7 @@ public final class ServerReport {
             .setRocksdbBytes(node.storedBytes())
             .setDiskFull(diskFull.getAsBoolean())
             .setPulledBytes(traffic.pulled())
+            .setFollowerPulledBytes(traffic.pulledFromFollowers())
             .setPushedBytes(traffic.pushed())
             .setPushedDecodedBytes(traffic.decoded());
     for (int shard = 0; shard < node.shardCount(); shard++) {

@@ -3,6 +3,7 @@ package io.tensorhold.server.raft;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.ShardMachine;
+import java.time.Duration;
 import java.util.List;
 import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
@@ -16,6 +17,7 @@ final class ShardReplica implements ShardLog {
   private final RaftNode raft;
   private final int shard;
   private final RaftGroupId group;
+  private final Freshness<ShardMachine> freshness;
   private final AtomicLong refetched = new AtomicLong();
   private volatile ShardStateMachine stateMachine;
   private volatile long comparedIndex = -1;
@@ -26,6 +28,7 @@ final class ShardReplica implements ShardLog {
     this.shard = shard;
     this.group = group;
     this.stateMachine = stateMachine;
+    this.freshness = new Freshness<>(this::machine, this::fence, System::nanoTime);
   }
 
   RaftGroupId group() {
@@ -81,6 +84,11 @@ final class ShardReplica implements ShardLog {
   @Override
   public CompletableFuture<Void> fence() {
     return raft.fence(group, this::leadership);
+  }
+
+  @Override
+  public CompletableFuture<ShardMachine> within(Duration staleness) {
+    return freshness.within(staleness);
   }
 
   @Override
