@@ -278,6 +278,7 @@ final class BlockPuller {
       offset += header.getPayloadBytes();
       check(header, bytes);
       if (missing.remove(new Key(header.getParameterId(), header.getBlock()))) {
+        model.pulledSteps().pulled(header);
         sink.accept(header, bytes);
       }
     }

@@ -32,6 +32,7 @@ final class BlockReader {
     Unit unit = shards.apply(shard).read(parameter, block);
     MemorySegment weights = BlockLayout.weights(unit.memory());
     long logIndex = BlockLayout.logIndex(unit.memory());
+    long step = BlockLayout.step(unit.memory());
     Codec sent = codec == null ? parameter.codec() : codec;
     if (sent == parameter.codec()) {
       releases.add(unit::release);
@@ -54,6 +55,7 @@ final class BlockReader {
             .setCodecValue(sent.id())
             .setPayloadBytes((int) weights.byteSize())
             .setLogIndex(logIndex)
+            .setStep(step)
             .build());
   }
 

@@ -20,7 +20,8 @@ import org.jspecify.annotations.Nullable;
  * 1 PUSH      u16 t, t × (u64 session, u64 seq, u64 acked below), u8 operation, u32 n,
  *             n × (u64 parameter, u32 block, u8 codec, u32 payload bytes, u32 r, r × u32 run),
  *             if bit 7 of the operation is set: f32 gradient scale, n × f32 trust ratio;
- *             payloads
+ *             if bit 6 is set: n × i64 step of the block that the part was computed at (−1: not
+ *             said); payloads
  * 2 REGISTER  a parameter record (ParameterRecord)
  * 3 DROP      u64 first, u64 last: parameters that are gone, both included
  * 4 PUT       u64 parameter, u32 block, a whole block (BlockLayout)
@@ -46,6 +47,9 @@ public final class Entry {
 
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
+
+  /** Set in a push's operation if the steps follow that its parts were computed at. */
+  private static final int WITH_STEPS = 0x40;
 
   private Entry() {}
 
@@ -115,12 +119,15 @@ public final class Entry {
     for (Part part : push.parts()) {
       bytes += 21 + 4L * part.runs().length;
     }
-    return bytes + (push.factors() == null ? 0 : 4 + 4L * push.parts().size());
+    long parts = push.parts().size();
+    return bytes
+        + (push.factors() == null ? 0 : 4 + 4 * parts)
+        + (push.saysSteps() ? 8 * parts : 0);
   }
 
   private static void writePush(ByteBuffer out, PushCommand push) {
     PushCommand.Factors factors = push.factors();
-    int flag = factors == null ? 0 : WITH_FACTORS;
+    int flag = (factors == null ? 0 : WITH_FACTORS) | (push.saysSteps() ? WITH_STEPS : 0);
     out.putShort((short) push.tags().size());
     for (Tag tag : push.tags()) {
       out.putLong(tag.session()).putLong(tag.seq()).putLong(tag.ackedBelow());
@@ -138,6 +145,9 @@ public final class Entry {
       for (int i = 0; i < push.parts().size(); i++) {
         out.putFloat(factors.trust()[i]);
       }
+    }
+    if (push.saysSteps()) {
+      push.parts().forEach(part -> out.putLong(part.computedAt()));
     }
     MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
   }
@@ -235,7 +245,7 @@ public final class Entry {
       tags.add(new Tag(in.getLong(), in.getLong(), in.getLong()));
     }
     int flags = in.get();
-    Operation operation = Operation.ofId(flags & ~WITH_FACTORS & 0xff);
+    Operation operation = Operation.ofId(flags & ~(WITH_FACTORS | WITH_STEPS) & 0xff);
     int count = in.getInt();
     List<Part> parts = new ArrayList<>();
     for (int i = 0; i < count; i++) {
@@ -257,6 +267,9 @@ public final class Entry {
         trust[i] = in.getFloat();
       }
       factors = new PushCommand.Factors(gradientScale, trust);
+    }
+    if ((flags & WITH_STEPS) != 0) {
+      parts.replaceAll(part -> part.at(in.getLong()));
     }
     return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null);
   }
