@@ -83,6 +83,11 @@ public final class Session implements AutoCloseable {
     return id;
   }
 
+  /** What is pushed to a shard counts on the memory of a leader, if the model is CHECKPOINTED. */
+  void believe(int shard, long term) {
+    terms.put(shard, term);
+  }
+
   /**
    * The gradients of steps from now on are encoded so; at first they are f32. A step that was
    * refused is not in the residual any more: error feedback keeps what encoding left out, no more.
@@ -191,12 +196,18 @@ public final class Session implements AutoCloseable {
 
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
+    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
+    List<PushPart> messages = PushPart.split(parts, shards, everyShard);
+    TensorholdException wrong =
+        messages.size() > 1 ? PushCheck.wrong(model, operation, parts) : null;
+    if (wrong != null) {
+      firstFailure.compareAndSet(null, wrong);
+      return CompletableFuture.failedFuture(wrong);
+    }
     for (BlockPart part : parts) {
       pushed.add(part.bytes());
       pushedAsF32.add(part.f32Bytes());
     }
-    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
-    List<PushPart> messages = PushPart.split(parts, shards, everyShard);
     CompletableFuture<PushResult> result;
     if (step.everyShard && GatheredFactors.needed(model)) {
       result = inTurn(() -> gathered(model, messages, step));

@@ -30,6 +30,7 @@ import org.jspecify.annotations.Nullable;
  *             ratio by parameter id from the model's first; then the body of a PUSH with n tags
  * 6 CLAIM     u64 model, u32 rank, u64 session, u8 together, u64 base
  * 7 COMPARE   nothing: every replica computes its checksum at this index
+ * 10 STEPS    u64 model, how far its ranks had come at a checkpoint (ModelSteps)
  * </pre>
  *
  * All numbers but those inside a parameter record are little-endian.
@@ -44,6 +45,7 @@ public final class Entry {
   static final int STEP = 5;
   static final int CLAIM = 6;
   static final int COMPARE = 7;
+  static final int STEPS = 10;
 
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
@@ -61,6 +63,9 @@ public final class Entry {
     /** A session becomes the holder of a rank. */
     record Claim(long model, int rank, long session, boolean together, long base)
         implements Command {}
+
+    /** How far the ranks of a CHECKPOINTED model have come with the blocks logged before. */
+    record Steps(long model, ModelSteps steps) implements Command {}
 
     /** Changes nothing; the replicas are compared at its index. */
     record Compare() implements Command {}
@@ -102,6 +107,11 @@ public final class Entry {
         .put((byte) (together ? 1 : 0))
         .putLong(base)
         .array();
+  }
+
+  /** An entry of the steps of a checkpoint, as {@link ShardMachine#overlaySteps} gave them. */
+  public static byte[] steps(long model, byte[] steps) {
+    return allocate(5 + 8 + steps.length, STEPS).putLong(model).put(steps).array();
   }
 
   /** The bytes of a compare command, which is alone in its entry. */
@@ -222,6 +232,12 @@ public final class Entry {
                 new Command.Claim(
                     body.getLong(), body.getInt(), body.getLong(), body.get() != 0, body.getLong());
             case COMPARE -> new Command.Compare();
+            case STEPS -> {
+              long model = body.getLong();
+              byte[] steps = new byte[body.remaining()];
+              body.get(steps);
+              yield new Command.Steps(model, ModelSteps.of(steps));
+            }
             case REGISTER -> {
               byte[] record = new byte[body.remaining()];
               body.get(record);
@@ -232,7 +248,7 @@ public final class Entry {
                 new Command.Put(body.getLong(), body.getInt(), MemorySegment.ofBuffer(body));
             default ->
                 throw new IllegalArgumentException(
-                    "command type in the log: value=%d known=1..7".formatted(type));
+                    "command type in the log: value=%d known=1..7, 10".formatted(type));
           });
     }
     return commands;

@@ -19,13 +19,15 @@ import org.jspecify.annotations.Nullable;
  * Blocks of CHECKPOINTED models as the pushes since the last checkpoint left them: memory of one
  * leader in one term, outside the replicated state.
  *
- * <p>A checkpoint writes the changed blocks whole to the log. A change of term drops the overlay,
- * its dedupe included: the pushes in it never happened.
+ * <p>A checkpoint writes the changed blocks whole to the log, and how far the ranks had come with
+ * them. A change of term drops the overlay, its dedupe and its steps included: the pushes in it
+ * never happened, and the ranks are where the last checkpoint found them.
  */
 final class Overlay {
   private final long limit;
   private final Map<BlockKey, Unit> units = new HashMap<>();
   private final Sessions sessions = new Sessions();
+  private final StepTable steps = new StepTable();
   private long term;
   private long bytes;
   private long pushes;
@@ -48,6 +50,8 @@ final class Overlay {
   Outcome push(
       long pushTerm,
       PushCommand push,
+      @Nullable StepMark mark,
+      StepTable checkpointed,
       Map<Long, ParameterRecord> known,
       BlockUpdate update,
       BiFunction<BlockKey, ParameterRecord, Unit> copyOfBase) {
@@ -57,6 +61,10 @@ final class Overlay {
       if (verdict != Sessions.Verdict.NEW) {
         return verdict == Sessions.Verdict.DUPLICATE ? Outcome.DUPLICATE : Outcome.WINDOW_FULL;
       }
+    }
+    Outcome objection = mark == null ? null : objection(mark, push, checkpointed);
+    if (objection != null) {
+      return objection;
     }
     long growth = 0;
     for (Part part : push.parts()) {
@@ -92,7 +100,23 @@ final class Overlay {
     for (Tag tag : push.tags()) {
       sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
     }
+    if (mark != null) {
+      steps.applied(mark, mark.pieces().getFirst(), push.tags().getFirst().session());
+    }
     return Outcome.APPLIED;
+  }
+
+  /** What the steps of a rank say against a push; they go on from those of the last checkpoint. */
+  private @Nullable Outcome objection(StepMark mark, PushCommand push, StepTable checkpointed) {
+    if (!steps.knows(mark.model())) {
+      steps.put(mark.model(), checkpointed.copy(mark.model()));
+    }
+    return steps.objection(mark, mark.pieces().getFirst(), push.tags().getFirst().session());
+  }
+
+  /** The steps of models that were pushed to since the term began. */
+  StepTable steps() {
+    return steps;
   }
 
   /** Puts a block in the place of the one before it; false: there is none yet. */
@@ -169,6 +193,7 @@ final class Overlay {
     units.values().forEach(Unit::release);
     units.clear();
     sessions.clear();
+    steps.clear();
     bytes = 0;
   }
 }

@@ -83,7 +83,9 @@ public final class ShardMachine implements AutoCloseable {
       outcomes[i] =
           switch (commands.get(i)) {
             case Entry.Command.Push push -> push(index, push.push(), push.mark()).id;
-            case Entry.Command.Claim claim -> state.steps.claim(claim, state.dropped).id;
+            case Entry.Command.Claim claim -> claim(claim).id;
+            case Entry.Command.Steps(long model, ModelSteps steps) ->
+                state.steps.adopt(model, steps, state.dropped).id;
             case Entry.Command.Compare() -> Outcome.APPLIED.id;
             case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
             case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
@@ -125,6 +127,13 @@ public final class ShardMachine implements AutoCloseable {
     return Outcome.APPLIED;
   }
 
+  private Outcome claim(Entry.Command.Claim claim) {
+    if (overlay.steps().knows(claim.model())) {
+      overlay.steps().claim(claim, state.dropped);
+    }
+    return state.steps.claim(claim, state.dropped);
+  }
+
   private Outcome register(ParameterRecord parameter) {
     if (state.dropped.contains(parameter.id())) {
       return Outcome.INVALID;
@@ -135,6 +144,7 @@ public final class ShardMachine implements AutoCloseable {
   private Outcome drop(long first, long last) {
     state.dropped.add(first, last);
     state.steps.drop(first, last);
+    overlay.steps().drop(first, last);
     overlay.removeIf(key -> DroppedParameters.between(first, key.parameter(), last));
     List<BlockKey> inMemory = new ArrayList<>();
     tier.forEachInMemory(
@@ -231,9 +241,12 @@ public final class ShardMachine implements AutoCloseable {
     return state.objection(push, mark);
   }
 
-  /** How far the ranks of a model have come; see {@link StepMark} for its id. */
+  /**
+   * How far the ranks of a model have come, in the leader's overlay if that counts them; see {@link
+   * StepMark} for its id.
+   */
   public synchronized Map<Integer, RankStep> ranks(long model) {
-    return state.steps.ranks(model);
+    return (overlay.steps().knows(model) ? overlay.steps() : state.steps).ranks(model);
   }
 
   /** The last step that a model's ranks have closed together. */
@@ -260,12 +273,15 @@ public final class ShardMachine implements AutoCloseable {
    * Applies a push of a CHECKPOINTED model to the leader's overlay, outside the log.
    *
    * @param term the leader's term: an overlay of an earlier term is dropped first
+   * @param mark the part of a worker's step that it is
    */
   public synchronized Outcome pushToOverlay(
-      long term, PushCommand push, Map<Long, ParameterRecord> known) {
+      long term, PushCommand push, @Nullable StepMark mark, Map<Long, ParameterRecord> known) {
     return overlay.push(
         term,
         push,
+        mark,
+        state.steps,
         known,
         update,
         (key, parameter) -> {
@@ -282,6 +298,11 @@ public final class ShardMachine implements AutoCloseable {
   /** Blocks of the overlay that belong to the parameters, held for the caller, in order. */
   public synchronized NavigableMap<BlockKey, Unit> overlayBlocks(long term, long first, long last) {
     return overlay.blocks(term, key -> DroppedParameters.between(first, key.parameter(), last));
+  }
+
+  /** How far the overlay has counted the ranks of a model, for the log; null: it has not. */
+  public synchronized byte @Nullable [] overlaySteps(long model) {
+    return overlay.steps().knows(model) ? overlay.steps().copy(model).toBytes() : null;
   }
 
   /** Forgets overlay blocks that the log holds now, unless a push has changed them since. */
