@@ -38,7 +38,9 @@ public final class ReplicationBench {
 
   private ReplicationBench() {}
 
-  /** Arguments: servers, their process ids with commas between, replicas of a shard, MiB to push. */
+  /**
+   * Arguments: servers, their process ids with commas between, replicas of a shard, MiB to push.
+   */
   public static void main(String[] args) throws IOException {
     List<String> pids = List.of(args[1].split(",", -1));
     int replicas = Integer.parseInt(args[2]);
@@ -82,8 +84,7 @@ public final class ReplicationBench {
         .parameter("w");
   }
 
-  private static void push(
-      Session session, Parameter parameter, MemorySegment block, int count) {
+  private static void push(Session session, Parameter parameter, MemorySegment block, int count) {
     Semaphore window = new Semaphore(IN_FLIGHT);
     for (int i = 0; i < count; i++) {
       window.acquireUninterruptibly();

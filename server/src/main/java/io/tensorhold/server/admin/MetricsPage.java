@@ -44,6 +44,12 @@ public final class MetricsPage implements AutoCloseable {
         "follower_pulled_bytes",
         "Payload sent from replicas that this server does not lead.",
         ServerStatus::getFollowerPulledBytes);
+    gauge(
+        registry,
+        report,
+        "step_wait_ms",
+        "Pushes' wait for other workers since the start, all together.",
+        ServerStatus::getStepWaitMs);
     gauge(registry, report, "pushed_bytes", "Payload received.", ServerStatus::getPushedBytes);
     gauge(
         registry,

@@ -37,6 +37,15 @@ public interface ShardLog {
   /** Ids of the servers that vote on the log, as this replica knows them; empty without one. */
   List<String> members();
 
+  /**
+   * The checksum of this replica's state as it is now, all of it read from disk; pushes and pulls
+   * go on meanwhile.
+   *
+   * @throws io.tensorhold.server.base.Refusal if there is no replica
+   * @throws io.tensorhold.server.store.StoreException if it can't be read or is damaged
+   */
+  Checksum checksum();
+
   /** What this server knows of comparisons of the replicas. */
   Comparison comparison();
 

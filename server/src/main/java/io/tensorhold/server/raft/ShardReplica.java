@@ -3,6 +3,7 @@ package io.tensorhold.server.raft;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.store.StoreScan;
 import java.time.Duration;
 import java.util.List;
 import java.util.OptionalLong;
@@ -64,6 +65,14 @@ final class ShardReplica implements ShardLog {
   void compared(long index, String difference) {
     comparedIndex = index;
     this.difference = difference;
+  }
+
+  @Override
+  public Checksum checksum() {
+    machine(); // refuses what is damaged or not there
+    try (StoreScan scan = stateMachine.scan()) {
+      return StateChecksums.of(scan);
+    }
   }
 
   @Override

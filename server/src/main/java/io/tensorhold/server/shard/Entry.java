@@ -109,7 +109,7 @@ public final class Entry {
         .array();
   }
 
-  /** An entry of the steps of a checkpoint, as {@link ShardMachine#overlaySteps} gave them. */
+  /** An entry of the steps of a checkpoint, as {@link Overlay#steps(long)} gave them. */
   public static byte[] steps(long model, byte[] steps) {
     return allocate(5 + 8 + steps.length, STEPS).putLong(model).put(steps).array();
   }

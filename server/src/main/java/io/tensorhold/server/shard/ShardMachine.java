@@ -13,7 +13,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.NavigableMap;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
@@ -59,8 +58,8 @@ public final class ShardMachine implements AutoCloseable {
     this.store = store;
     this.tier = new MemoryTier(memoryBudget);
     this.update = new BlockUpdate(kernels);
-    this.overlay = new Overlay(memoryBudget / 2);
     this.state = ShardState.of(store);
+    this.overlay = new Overlay(this, memoryBudget / 2, update, state.steps, this::copyForOverlay);
     parameters.read(store);
     flushedIndex = state.index;
     flushedTerm = state.term;
@@ -269,50 +268,19 @@ public final class ShardMachine implements AutoCloseable {
     return state.dropped.contains(first) && state.dropped.contains(last);
   }
 
-  /**
-   * Applies a push of a CHECKPOINTED model to the leader's overlay, outside the log.
-   *
-   * @param term the leader's term: an overlay of an earlier term is dropped first
-   * @param mark the part of a worker's step that it is
-   */
-  public synchronized Outcome pushToOverlay(
-      long term, PushCommand push, @Nullable StepMark mark, Map<Long, ParameterRecord> known) {
-    return overlay.push(
-        term,
-        push,
-        mark,
-        state.steps,
-        known,
-        update,
-        (key, parameter) -> {
-          Unit base = hold(key, parameter);
-          if (base == null) {
-            return Unit.zeros(parameter, key.block());
-          }
-          Unit copy = base.copy();
-          base.release();
-          return copy;
-        });
+  /** What the pushes to CHECKPOINTED models have made beside the log; atomic as this is. */
+  public Overlay overlay() {
+    return overlay;
   }
 
-  /** Blocks of the overlay that belong to the parameters, held for the caller, in order. */
-  public synchronized NavigableMap<BlockKey, Unit> overlayBlocks(long term, long first, long last) {
-    return overlay.blocks(term, key -> DroppedParameters.between(first, key.parameter(), last));
-  }
-
-  /** How far the overlay has counted the ranks of a model, for the log; null: it has not. */
-  public synchronized byte @Nullable [] overlaySteps(long model) {
-    return overlay.steps().knows(model) ? overlay.steps().copy(model).toBytes() : null;
-  }
-
-  /** Forgets overlay blocks that the log holds now, unless a push has changed them since. */
-  public synchronized void overlayLogged(Map<BlockKey, Unit> logged) {
-    overlay.logged(logged);
-  }
-
-  /** Drops an overlay of any other term; leadership has changed. */
-  public synchronized void dropOverlay(long unlessTerm) {
-    overlay.enter(unlessTerm);
+  private Unit copyForOverlay(BlockKey key, ParameterRecord parameter) {
+    Unit base = hold(key, parameter);
+    if (base == null) {
+      return Unit.zeros(parameter, key.block());
+    }
+    Unit copy = base.copy();
+    base.release();
+    return copy;
   }
 
   /** How urgently {@link #beginFlush} is wanted. */

@@ -42,7 +42,7 @@ final class Checkpoints {
       return;
     }
     ShardMachine machine = log.machine();
-    machine.dropOverlay(term);
+    machine.overlay().enter(term);
     RankStep survived =
         worker == null ? null : machine.ranks(Trainer.stepModel(model)).get(worker.getRank());
     long step = survived == null ? 0 : survived.step();
@@ -73,7 +73,7 @@ final class Checkpoints {
       Set<ParameterRecord> parameters) {
     Map<Long, ParameterRecord> known = new HashMap<>();
     parameters.forEach(parameter -> known.put(parameter.id(), parameter));
-    Outcome outcome = log.machine().pushToOverlay(term, push, mark, known);
+    Outcome outcome = log.machine().overlay().push(term, push, mark, known);
     Refusal refusal = Refusals.of(outcome);
     if (refusal != null) {
       throw refusal;
@@ -100,8 +100,8 @@ final class Checkpoints {
     NavigableMap<BlockKey, Unit> blocks;
     byte[] steps;
     synchronized (machine) { // blocks and steps of one moment
-      blocks = machine.overlayBlocks(term, first, last);
-      steps = machine.overlaySteps(first);
+      blocks = machine.overlay().blocks(term, first, last);
+      steps = machine.overlay().steps(first);
     }
     List<CompletableFuture<PushDone>> commands = new ArrayList<>();
     long bytes = 0;
@@ -123,7 +123,7 @@ final class Checkpoints {
     return CompletableFuture.allOf(commands.toArray(CompletableFuture[]::new))
         .thenApply(
             all -> {
-              machine.overlayLogged(blocks);
+              machine.overlay().logged(blocks);
               long index = commands.stream().mapToLong(c -> c.join().logIndex()).max().orElse(0);
               return new Checkpointed(index, blocks.size(), total);
             })

@@ -112,6 +112,12 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
+  /** Milliseconds that pushes have waited for other workers since the start, all together. */
+  public long waitedMillis() {
+    long nanos = shards.stream().mapToLong(ShardTrainer::waitedNanos).sum();
+    return TimeUnit.NANOSECONDS.toMillis(nanos);
+  }
+
   /** The live workers. */
   public Workers workers() {
     return workers;
@@ -247,7 +253,7 @@ public final class Trainer implements AutoCloseable {
           "value",
           Long.toUnsignedString(session));
     }
-    node.shard(shard).machine().dropOverlay(leadership.term());
+    node.shard(shard).machine().overlay().enter(leadership.term());
     return node.shard(shard)
         .fence()
         .thenCompose(led -> shards.get(shard).claim(model, worker))

@@ -37,7 +37,7 @@ import picocli.CommandLine.Option;
     footer = {
       "",
       "Runs: bsp, ssp (staleness 4), asp, asp_aware (staleness-aware rate), the last three at a",
-      "rate that falls to 0.01 of itself; bf16, q8_linear, q4_0, topk and sign1, which are bsp;",
+      "rate that falls to 0.01 of itself, from a quarter of bsp's or, asp_aware, from the whole; bf16, q8_linear, q4_0, topk and sign1, which are bsp;",
       "diloco, which is bsp with H local steps of Adam, q4_0 on the wire and outer Nesterov."
     })
 public final class CompareCommand implements Callable<Integer> {

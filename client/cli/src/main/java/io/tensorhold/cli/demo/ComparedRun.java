@@ -10,7 +10,8 @@ import java.util.List;
  * A way to train the demo's job.
  *
  * @param staleness of SSP
- * @param fall steps of the optimizer over which the rate falls, along half a cosine; 0: it stays
+ * @param fall steps of the optimizer over which the rate falls, along half a cosine; 0: it stays.
+ *     Where workers step by themselves it begins at the worker's share, unless staleness lowers it
  * @param stalenessAware the rate is divided by 1 + the staleness of a gradient
  * @param innerSteps of DiLoCo between two sends of a fragment; 0: a gradient is sent every step
  */
@@ -63,7 +64,10 @@ record ComparedRun(
             .setStalenessAwareRate(stalenessAware)
             .setWorkers(DemoTraining.WORKERS);
     if (innerSteps == 0) {
-      spec.getOptimizerBuilder().setKind("adam").putHyper("lr", LEARNING_RATE);
+      boolean shared = fall > 0 && !stalenessAware;
+      spec.getOptimizerBuilder()
+          .setKind("adam")
+          .putHyper("lr", shared ? LEARNING_RATE / DemoTraining.WORKERS : LEARNING_RATE);
       if (fall > 0) {
         spec.getOptimizerBuilder()
             .getScheduleBuilder()
