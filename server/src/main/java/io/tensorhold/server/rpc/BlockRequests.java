@@ -127,9 +127,7 @@ final class BlockRequests {
       String name = view.name(block.getParameterId());
       long left = header.getWithoutPayload() ? Limits.PUSH_BYTES : frame.payloadBytes();
       Part part = part(name, block, left - offset);
-      if (operation == Operation.GRADIENT && view.model().getSpec().getStalenessAwareRate()) {
-        part = part.at(computedAt(name, block));
-      }
+      part = part.at(FactorsCheck.computedAt(view, operation, block));
       PartCheck.check(name, parameter, operation, part);
       checkShard(header, name, parameter, part);
       offset += part.payloadBytes();
@@ -334,19 +332,6 @@ final class BlockRequests {
       runs[i] = block.getRuns(i);
     }
     return new Part(block.getParameterId(), block.getBlock(), codec, block.getPayloadBytes(), runs);
-  }
-
-  private static long computedAt(String name, BlockHeader block) {
-    if (!block.hasStep() || block.getStep() < 0) {
-      throw new Refusal(
-          Reason.REQUEST_INVALID,
-          "the rate of block %d of %s falls with staleness: a gradient says the step of the values it was computed at, as their pull did; value=%s"
-              .formatted(
-                  block.getBlock(),
-                  name,
-                  block.hasStep() ? Long.toUnsignedString(block.getStep()) : "none"));
-    }
-    return block.getStep();
   }
 
   /** The codec that an answer shall have. */
