@@ -18,10 +18,15 @@ final class TimeSpan implements ITypeConverter<Duration> {
           "value=\"%s\" allowed=a number with ms, s or m, as in 500ms".formatted(text));
     }
     long number = Long.parseLong(form.group(1));
-    return switch (form.group(2)) {
-      case "ms" -> Duration.ofMillis(number);
-      case "s" -> Duration.ofSeconds(number);
-      default -> Duration.ofMinutes(number);
-    };
+    Duration time =
+        switch (form.group(2)) {
+          case "ms" -> Duration.ofMillis(number);
+          case "s" -> Duration.ofSeconds(number);
+          default -> Duration.ofMinutes(number);
+        };
+    if (time.toDays() >= 1) {
+      throw new TypeConversionException("value=\"%s\" allowed=below one day".formatted(text));
+    }
+    return time;
   }
 }

@@ -192,6 +192,13 @@ class ReplicaReadsTest {
   }
 
   @Test
+  void stalenessThatIsNoTimeIsRefused() {
+    for (String wrong : new String[] {"500", "-1s", "1d", "1.5s", "2000m"}) {
+      assertThat(Main.run("pull", "counted", "c", "--max-staleness=" + wrong)).isEqualTo(2);
+    }
+  }
+
+  @Test
   void followerThatWasPausedNeverAnswersWithOlderValuesThanAllowed() throws Exception {
     int paused = follower();
     ManagedChannel channel = channel(paused);

@@ -248,7 +248,7 @@ final class ShardStateMachine extends FetchedStateMachine {
   public void notifyLeaderChanged(RaftGroupMemberId group, RaftPeerId leader) {
     ShardMachine target = machine;
     if (target != null && !leader.equals(group.getPeerId())) {
-      target.overlay().enter(-1);
+      target.dropOverlay(-1);
     }
   }
 

@@ -98,7 +98,7 @@ final class PullStream {
     Leadership leadership = log.leadership();
     if (leadership.leads()) {
       ShardMachine replica = log.machine();
-      replica.overlay().enter(leadership.term());
+      replica.dropOverlay(leadership.term());
       return log.fence().thenApply(sure -> replica);
     }
     if (request.getMaxStalenessMs() == 0

@@ -62,12 +62,10 @@ public final class Overlay {
   }
 
   /** Drops what is of any other term; leadership has changed. */
-  public void enter(long newTerm) {
-    synchronized (lock) {
-      if (newTerm != term) {
-        clear();
-        term = newTerm;
-      }
+  void enter(long newTerm) {
+    if (newTerm != term) {
+      clear();
+      term = newTerm;
     }
   }
 

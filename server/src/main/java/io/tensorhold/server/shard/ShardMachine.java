@@ -273,6 +273,11 @@ public final class ShardMachine implements AutoCloseable {
     return overlay;
   }
 
+  /** Drops an overlay of any other term; leadership has changed. */
+  public synchronized void dropOverlay(long unlessTerm) {
+    overlay.enter(unlessTerm);
+  }
+
   private Unit copyForOverlay(BlockKey key, ParameterRecord parameter) {
     Unit base = hold(key, parameter);
     if (base == null) {

@@ -42,7 +42,7 @@ final class Checkpoints {
       return;
     }
     ShardMachine machine = log.machine();
-    machine.overlay().enter(term);
+    machine.dropOverlay(term);
     RankStep survived =
         worker == null ? null : machine.ranks(Trainer.stepModel(model)).get(worker.getRank());
     long step = survived == null ? 0 : survived.step();

@@ -253,7 +253,7 @@ public final class Trainer implements AutoCloseable {
           "value",
           Long.toUnsignedString(session));
     }
-    node.shard(shard).machine().overlay().enter(leadership.term());
+    node.shard(shard).machine().dropOverlay(leadership.term());
     return node.shard(shard)
         .fence()
         .thenCompose(led -> shards.get(shard).claim(model, worker))
