@@ -220,7 +220,8 @@ class CatchUpTest {
     pushes(10);
     endsEqual();
     processes.kill(1);
-    String mended = "shard %d is mended"
+    String mended =
+        "shard %d is mended"
             .formatted(
                 StoredBlocks.change(
                     processes.directory().resolve("server-1"), counter.id(), 0, 1 << 13, 2));
