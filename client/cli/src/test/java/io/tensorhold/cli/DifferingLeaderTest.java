@@ -82,17 +82,24 @@ class DifferingLeaderTest {
    */
   private static void lead(TensorholdClient client, DemoProcesses processes) throws Exception {
     Replicas.until("all servers", () -> Replicas.placed(client));
-    for (int leader = leader(client, processes); leader != 1; leader = leader(client, processes)) {
+    for (int leader = await(client, processes); leader != 1; leader = await(client, processes)) {
       int third = 2 - leader;
       processes.stop(third);
       processes.stop(leader);
       processes.restart(leader, SILENT);
-      Replicas.until("a leader", () -> leader(client, processes) >= 0);
+      await(client, processes);
       processes.restart(third, SILENT);
       Replicas.until("all servers", () -> Replicas.placed(client));
     }
   }
 
+  private static int await(TensorholdClient client, DemoProcesses processes) {
+    int[] leader = {-1};
+    Replicas.until("a leader", () -> (leader[0] = leader(client, processes)) >= 0);
+    return leader[0];
+  }
+
+  /** Index of the server that leads; −1 if nobody is known to. */
   private static int leader(TensorholdClient client, DemoProcesses processes) {
     ClusterMap map = client.map();
     String address =
