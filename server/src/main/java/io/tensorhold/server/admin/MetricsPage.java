@@ -42,7 +42,7 @@ public final class MetricsPage implements AutoCloseable {
         registry,
         report,
         "follower_pulled_bytes",
-        "Payload sent from replicas that this server does not lead.",
+        "Payload sent to pulls that this server answered as a follower.",
         ServerStatus::getFollowerPulledBytes);
     gauge(
         registry,

@@ -12,7 +12,7 @@ public final class Traffic {
   /**
    * Counts bytes that were sent.
    *
-   * @param asFollower of a replica that does not lead, within a stated staleness
+   * @param asFollower in a pull of a replica that does not lead, within a stated staleness
    */
   public void addPulled(long bytes, boolean asFollower) {
     pulled.add(bytes);
@@ -36,7 +36,7 @@ public final class Traffic {
     return pulled.sum();
   }
 
-  /** Of those, bytes of replicas that this server does not lead. */
+  /** Of those, bytes of pulls that this server answered as a follower. */
   public long pulledFromFollowers() {
     return pulledFromFollowers.sum();
   }
