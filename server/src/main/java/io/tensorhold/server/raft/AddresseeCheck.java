@@ -3,6 +3,7 @@ package io.tensorhold.server.raft;
 import org.apache.ratis.proto.RaftProtos.AppendEntriesRequestProto;
 import org.apache.ratis.proto.RaftProtos.InstallSnapshotRequestProto;
 import org.apache.ratis.proto.RaftProtos.RaftRpcRequestProto;
+import org.apache.ratis.proto.RaftProtos.ReadIndexRequestProto;
 import org.apache.ratis.proto.RaftProtos.RequestVoteRequestProto;
 import org.apache.ratis.proto.RaftProtos.StartLeaderElectionRequestProto;
 import org.apache.ratis.protocol.RaftPeerId;
@@ -56,6 +57,7 @@ record AddresseeCheck(RaftPeerId self) implements ServerInterceptor {
       case AppendEntriesRequestProto append -> append.getServerRequest();
       case InstallSnapshotRequestProto install -> install.getServerRequest();
       case RequestVoteRequestProto vote -> vote.getServerRequest();
+      case ReadIndexRequestProto read -> read.getServerRequest();
       case StartLeaderElectionRequestProto start -> start.getServerRequest();
       default -> null;
     };
