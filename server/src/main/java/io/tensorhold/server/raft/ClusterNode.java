@@ -92,7 +92,9 @@ public final class ClusterNode implements AutoCloseable {
             settings.flushLogBytes(),
             flusher,
             comparer,
-            fetches);
+            fetches,
+            new PayloadLog.Settings(
+                settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK));
     for (int shard = 0; shard < shardCount; shard++) {
       RaftGroupId group = GroupIds.shard(clusterId, shard);
       shards.add(new ShardReplica(raft, shard, group, newMachine(shard, group)));

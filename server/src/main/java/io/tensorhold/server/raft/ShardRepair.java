@@ -86,6 +86,7 @@ final class ShardRepair implements AutoCloseable {
   /** Opens a database and brings the log in line with it. */
   private void inspect(ShardStateMachine machine, ShardReplica shard) throws IOException {
     machine.inspect(folders.firstIndex(shard.group()));
+    machine.checkPayloads(folders.folder(shard.group()));
     folders.dropCovered(shard.group(), machine.index());
   }
 

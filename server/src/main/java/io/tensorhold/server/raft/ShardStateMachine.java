@@ -10,6 +10,7 @@ import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.store.StoreException;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
@@ -18,6 +19,7 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Predicate;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
 import org.apache.ratis.protocol.Message;
+import org.apache.ratis.protocol.RaftClientRequest;
 import org.apache.ratis.protocol.RaftGroupId;
 import org.apache.ratis.protocol.RaftGroupMemberId;
 import org.apache.ratis.protocol.RaftPeerId;
@@ -27,7 +29,6 @@ import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.SnapshotInfo;
 import org.apache.ratis.statemachine.StateMachineStorage;
 import org.apache.ratis.statemachine.TransactionContext;
-import org.apache.ratis.thirdparty.com.google.protobuf.ByteString;
 import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -49,7 +50,8 @@ final class ShardStateMachine extends FetchedStateMachine {
       long flushLogBytes,
       Executor flusher,
       Executor comparer,
-      ReplicaFetches fetches) {}
+      ReplicaFetches fetches,
+      PayloadLog.Settings payloads) {}
 
   private final int shard;
   private final Resources resources;
@@ -59,6 +61,7 @@ final class ShardStateMachine extends FetchedStateMachine {
   private final ShardFiles files;
   private final ReplicaCopies copies;
   private final StateChecksums checksums;
+  private final ShardPayloads payloads;
   private final StateMachineStorage snapshots = new EmptyStorage(this::getLatestSnapshot);
   private volatile @Nullable ShardMachine machine;
   private volatile @Nullable String damage;
@@ -83,12 +86,14 @@ final class ShardStateMachine extends FetchedStateMachine {
     this.onDamage = onDamage;
     this.copies = new ReplicaCopies(files.transfer(), this::copyTo, System::nanoTime);
     this.checksums = new StateChecksums(shard, resources.comparer());
+    this.payloads = new ShardPayloads(resources.payloads());
   }
 
   @Override
   public void initialize(RaftServer server, RaftGroupId group, RaftStorage storage)
       throws IOException {
     super.initialize(server, group, storage);
+    payloads.open(server, group, storage.getStorageDir().getRoot());
     getLifeCycle().startAndTransition(this::open);
   }
 
@@ -137,6 +142,11 @@ final class ShardStateMachine extends FetchedStateMachine {
       declareDamaged(fault);
       throw new StoreException(fault);
     }
+  }
+
+  /** Sees whether the entries that the database does not hold yet have their payloads. */
+  void checkPayloads(Path groupFolder) throws IOException {
+    new PayloadCheck(groupFolder, resources.payloads().fsync()).run(index());
   }
 
   /** Index up to which the database that was opened holds everything. */
@@ -205,15 +215,15 @@ final class ShardStateMachine extends FetchedStateMachine {
   @Override
   public CompletableFuture<Message> applyTransaction(TransactionContext transaction) {
     LogEntryProto entry = transaction.getLogEntry();
-    ByteString data = entry.getStateMachineLogEntry().getLogData();
+    ByteBuffer data = payloads.entryOf(transaction);
     ShardMachine target = open(machine);
     if (target.pressure() == ShardMachine.Pressure.NOW) {
       flushPatiently();
     }
-    byte[] outcomes = target.apply(entry.getTerm(), entry.getIndex(), data.asReadOnlyByteBuffer());
+    byte[] outcomes = target.apply(entry.getTerm(), entry.getIndex(), data);
     updateLastAppliedTermIndex(entry.getTerm(), entry.getIndex());
-    bytesSinceFlush.addAndGet(data.size());
-    if (Entry.compares(data.asReadOnlyByteBuffer())) {
+    bytesSinceFlush.addAndGet(data.remaining());
+    if (Entry.compares(data)) {
       beginChecksum(entry.getIndex());
     }
     if (!flushQueued
@@ -224,6 +234,16 @@ final class ShardStateMachine extends FetchedStateMachine {
     }
     return CompletableFuture.completedFuture(
         Message.valueOf(UnsafeByteOperations.unsafeWrap(outcomes)));
+  }
+
+  @Override
+  public TransactionContext startTransaction(RaftClientRequest request) {
+    return payloads.start(this, request);
+  }
+
+  @Override
+  public DataApi data() {
+    return payloads;
   }
 
   private static ShardMachine open(@Nullable ShardMachine machine) {
@@ -380,6 +400,7 @@ final class ShardStateMachine extends FetchedStateMachine {
 
   @Override
   public void close() {
+    payloads.close();
     closeStore();
   }
 }
