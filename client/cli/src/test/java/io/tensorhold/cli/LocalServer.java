@@ -32,7 +32,8 @@ final class LocalServer implements AutoCloseable {
                 "",
                 shards,
                 1,
-                new ServerConfig.Raft("127.0.0.1:" + freePort(), "", 1000, 2000, "64MiB", 64, 0),
+                new ServerConfig.Raft(
+                    "127.0.0.1:" + freePort(), "", 1000, 2000, "64MiB", 64, 0, "always", 1000),
                 new ServerConfig.Memory(memoryBudget, "8MiB"),
                 new ServerConfig.Disk(reserve),
                 d.training(),

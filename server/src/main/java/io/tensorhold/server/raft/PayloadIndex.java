@@ -79,10 +79,12 @@ final class PayloadIndex {
         in.readFully(head);
         PayloadRecord record = PayloadRecord.read(ByteBuffer.wrap(head));
         if (record == null || record.epoch() != epoch) {
-          return;
+          // Goes on, so that damage in the middle does not look like the end.
+          at += PayloadRecord.PAGE_BYTES;
+        } else {
+          add(new Location(segment, at, record));
+          at += record.length();
         }
-        add(new Location(segment, at, record));
-        at += record.length();
       }
     }
   }
