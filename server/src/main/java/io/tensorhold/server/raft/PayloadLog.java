@@ -10,6 +10,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongSupplier;
@@ -72,6 +73,10 @@ final class PayloadLog implements AutoCloseable {
   private final PayloadIndex index;
   private final LinkedBlockingQueue<Write> queue = new LinkedBlockingQueue<>();
   private final ByteBuffer staging = ByteBuffer.allocateDirect(STAGING_BYTES);
+
+  /** Writes by log index that have not ended: a leader sends them before they are on its disk. */
+  private final ConcurrentHashMap<Long, Write> unfinished = new ConcurrentHashMap<>();
+
   private final List<PayloadIndex.Location> unpublished = new ArrayList<>();
   private final Thread thread;
   private @Nullable FileChannel channel;
@@ -112,6 +117,7 @@ final class PayloadLog implements AutoCloseable {
       if (closed) {
         return CompletableFuture.failedFuture(new IOException("the payload log is closed"));
       }
+      unfinished.put(index, write);
       queue.add(write);
     }
     return write.done;
@@ -123,7 +129,10 @@ final class PayloadLog implements AutoCloseable {
    * @throws IOException if it is not there, or damaged
    */
   ByteString read(long term, long index, PayloadReference reference) throws IOException {
-    return this.index.read(term, index, reference);
+    Write write = unfinished.get(index);
+    return write != null && write.term == term && write.reference.equals(reference)
+        ? write.payload
+        : this.index.read(term, index, reference);
   }
 
   private void run() {
@@ -168,6 +177,7 @@ final class PayloadLog implements AutoCloseable {
     }
     IOException cause = failure;
     unpublished.clear();
+    batch.forEach(write -> unfinished.remove(write.index, write));
     batch.forEach(write -> write.done.completeExceptionally(cause));
   }
 
@@ -190,6 +200,7 @@ final class PayloadLog implements AutoCloseable {
     }
     unpublished.forEach(index::add);
     unpublished.clear();
+    batch.forEach(done -> unfinished.remove(done.index, done));
   }
 
   private void append(Write write) throws IOException {

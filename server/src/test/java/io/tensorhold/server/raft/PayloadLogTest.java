@@ -94,6 +94,7 @@ class PayloadLogTest {
       CompletableFuture<Void> written = write(log, 1, 1, payload(1, 5000));
       forcing.await();
       assertThat(written).isNotDone();
+      assertThat(read(log, 1, 1, payload(1, 5000))).isEqualTo(payload(1, 5000));
       go.countDown();
       written.join();
     }
