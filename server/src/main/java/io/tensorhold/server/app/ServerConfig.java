@@ -46,6 +46,7 @@ public record ServerConfig(
    * @param fsync when the log is brought to disk: always (before it is acknowledged), interval, or
    *     never (left to the operating system)
    * @param fsyncInterval milliseconds from an acknowledgement to that at most, with interval
+   * @param payloads where large entries are written: beside Ratis's log, or inside it
    */
   public record Raft(
       String listen,
@@ -56,7 +57,8 @@ public record ServerConfig(
       int keepEntries,
       int compareInterval,
       String fsync,
-      int fsyncInterval) {}
+      int fsyncInterval,
+      String payloads) {}
 
   /**
    * Memory outside the Java heap.
@@ -98,7 +100,8 @@ public record ServerConfig(
           "",
           8,
           3,
-          new Raft("127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000, "always", 1000),
+          new Raft(
+              "127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000, "always", 1000, "beside"),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
           new Training("128MiB"),

@@ -144,7 +144,18 @@ public final class TensorholdServer implements AutoCloseable {
         raft.keepEntries(),
         Duration.ofMillis(raft.compareInterval()),
         Fsync.of(raft.fsync()),
-        Duration.ofMillis(raft.fsyncInterval()));
+        Duration.ofMillis(raft.fsyncInterval()),
+        beside(raft.payloads()));
+  }
+
+  private static boolean beside(String payloads) {
+    return switch (payloads) {
+      case "beside" -> true;
+      case "inside" -> false;
+      default ->
+          throw new IllegalArgumentException(
+              "raft.payloads: value=\"%s\" allowed=beside, inside".formatted(payloads));
+    };
   }
 
   private static String advertised(String key, String listen, String advertise) {

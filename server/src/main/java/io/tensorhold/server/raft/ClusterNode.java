@@ -94,7 +94,8 @@ public final class ClusterNode implements AutoCloseable {
             comparer,
             fetches,
             new PayloadLog.Settings(
-                settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK));
+                settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK),
+            settings.payloadsBeside());
     for (int shard = 0; shard < shardCount; shard++) {
       RaftGroupId group = GroupIds.shard(clusterId, shard);
       shards.add(new ShardReplica(raft, shard, group, newMachine(shard, group)));

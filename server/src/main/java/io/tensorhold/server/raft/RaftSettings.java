@@ -26,6 +26,8 @@ import org.apache.ratis.util.TimeDuration;
  *     they are not compared. Each reads all that a replica has on disk
  * @param fsync when the log is brought to disk
  * @param fsyncInterval longest time from an acknowledgement to that, under {@link Fsync#INTERVAL}
+ * @param payloadsBeside whether large entries are written beside Ratis's log; those that are there
+ *     are read either way
  */
 public record RaftSettings(
     Duration electionTimeoutMin,
@@ -34,7 +36,8 @@ public record RaftSettings(
     int keepEntries,
     Duration compareInterval,
     Fsync fsync,
-    Duration fsyncInterval) {
+    Duration fsyncInterval,
+    boolean payloadsBeside) {
 
   /** For hosts that are not overloaded. */
   public static final RaftSettings DEFAULT =
@@ -45,7 +48,8 @@ public record RaftSettings(
           64,
           Duration.ofMinutes(10),
           Fsync.ALWAYS,
-          Duration.ofSeconds(1));
+          Duration.ofSeconds(1),
+          true);
 
   /** Of Ratis's log, which holds references; with their filler, about 64 MiB of entries. */
   private static final SizeInBytes SEGMENT = SizeInBytes.valueOf("256KB");
@@ -103,7 +107,7 @@ public record RaftSettings(
     RaftServerConfigKeys.Rpc.setFirstElectionTimeoutMax(p, FIRST_ELECTION_MAX);
     RaftServerConfigKeys.Rpc.setRequestTimeout(p, TimeDuration.valueOf(10, TimeUnit.SECONDS));
     RaftServerConfigKeys.LeaderElection.setMemberMajorityAdd(p, true);
-    RaftServerConfigKeys.Log.setSegmentSizeMax(p, SEGMENT);
+    RaftServerConfigKeys.Log.setSegmentSizeMax(p, payloadsBeside ? SEGMENT : entry);
     RaftServerConfigKeys.Log.setPreallocatedSize(p, SEGMENT);
     // Without it Ratis truncates at offsets that count the payloads, which its files do not hold.
     RaftServerConfigKeys.Log.StateMachineData.setCachingEnabled(p, true);

@@ -28,10 +28,18 @@ final class ShardPayloads implements StateMachine.DataApi, AutoCloseable {
   static final String FOLDER = "payloads";
 
   private final PayloadLog.Settings settings;
+  private final boolean beside;
   private volatile @Nullable PayloadLog log;
 
-  ShardPayloads(PayloadLog.Settings settings) {
+  /**
+   * The payloads of a shard.
+   *
+   * @param beside whether large entries are written beside the log; if not, only what is there
+   *     already is read
+   */
+  ShardPayloads(PayloadLog.Settings settings, boolean beside) {
     this.settings = settings;
+    this.beside = beside;
   }
 
   /** Opens the segments in a group's folder; does nothing if they are open. */
@@ -69,7 +77,7 @@ final class ShardPayloads implements StateMachine.DataApi, AutoCloseable {
     ByteString entry = request.getMessage().getContent();
     TransactionContext.Builder transaction =
         TransactionContext.newBuilder().setStateMachine(machine).setClientRequest(request);
-    if (entry.size() >= PayloadReference.LEAST_BYTES) {
+    if (beside && entry.size() >= PayloadReference.LEAST_BYTES) {
       transaction.setLogData(PayloadReference.to(entry).toByteString()).setStateMachineData(entry);
     }
     return transaction.build();

@@ -51,7 +51,8 @@ final class ShardStateMachine extends FetchedStateMachine {
       Executor flusher,
       Executor comparer,
       ReplicaFetches fetches,
-      PayloadLog.Settings payloads) {}
+      PayloadLog.Settings payloads,
+      boolean payloadsBeside) {}
 
   private final int shard;
   private final Resources resources;
@@ -86,7 +87,7 @@ final class ShardStateMachine extends FetchedStateMachine {
     this.onDamage = onDamage;
     this.copies = new ReplicaCopies(files.transfer(), this::copyTo, System::nanoTime);
     this.checksums = new StateChecksums(shard, resources.comparer());
-    this.payloads = new ShardPayloads(resources.payloads());
+    this.payloads = new ShardPayloads(resources.payloads(), resources.payloadsBeside());
   }
 
   @Override

@@ -83,6 +83,9 @@ class StartTest {
     assertThatThrownBy(() -> start(folder, "--raft.fsync-interval=0"))
         .isInstanceOf(StartFailure.class)
         .hasMessageContaining("raft.fsync-interval: value=0 allowed=1 or more milliseconds");
+    assertThatThrownBy(() -> start(folder, "--raft.payloads=elsewhere"))
+        .isInstanceOf(StartFailure.class)
+        .hasMessageContaining("raft.payloads: value=\"elsewhere\" allowed=beside, inside");
   }
 
   @Test

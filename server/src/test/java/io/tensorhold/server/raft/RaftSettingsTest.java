@@ -27,7 +27,8 @@ class RaftSettingsTest {
                 64,
                 Duration.ZERO,
                 Fsync.ALWAYS,
-                Duration.ofSeconds(1))
+                Duration.ofSeconds(1),
+                true)
             .properties(Path.of("raft"), InetSocketAddress.createUnresolved("localhost", 1));
     RetryPolicy policy =
         RetryPolicy.parse(
