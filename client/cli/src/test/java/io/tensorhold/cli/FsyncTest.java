@@ -43,7 +43,9 @@ class FsyncTest {
   }
 
   private static String[] flags(String fsync) {
-    return new String[] {"--shards=2", "--memory.budget=64MiB", "--raft.fsync=" + fsync};
+    return new String[] {
+      "--shards=2", "--memory.budget=64MiB", "--raft.payloads=beside", "--raft.fsync=" + fsync
+    };
   }
 
   @ParameterizedTest

@@ -42,7 +42,7 @@ final class LocalServer implements AutoCloseable {
                     0,
                     "always",
                     1000,
-                    "beside"),
+                    "inside"),
                 new ServerConfig.Memory(memoryBudget, "8MiB"),
                 new ServerConfig.Disk(reserve),
                 d.training(),

@@ -101,7 +101,7 @@ public record ServerConfig(
           8,
           3,
           new Raft(
-              "127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000, "always", 1000, "beside"),
+              "127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000, "always", 1000, "inside"),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
           new Training("128MiB"),

@@ -49,7 +49,7 @@ public record RaftSettings(
           Duration.ofMinutes(10),
           Fsync.ALWAYS,
           Duration.ofSeconds(1),
-          true);
+          false);
 
   /** Of Ratis's log, which holds references; with their filler, about 64 MiB of entries. */
   private static final SizeInBytes SEGMENT = SizeInBytes.valueOf("256KB");
@@ -108,14 +108,15 @@ public record RaftSettings(
     RaftServerConfigKeys.Rpc.setRequestTimeout(p, TimeDuration.valueOf(10, TimeUnit.SECONDS));
     RaftServerConfigKeys.LeaderElection.setMemberMajorityAdd(p, true);
     RaftServerConfigKeys.Log.setSegmentSizeMax(p, payloadsBeside ? SEGMENT : entry);
-    RaftServerConfigKeys.Log.setPreallocatedSize(p, SEGMENT);
+    RaftServerConfigKeys.Log.setPreallocatedSize(
+        p, payloadsBeside ? SEGMENT : SizeInBytes.valueOf("1MB"));
     // Without it Ratis truncates at offsets that count the payloads, which its files do not hold.
     RaftServerConfigKeys.Log.StateMachineData.setCachingEnabled(p, true);
     RaftServerConfigKeys.Log.StateMachineData.setReadTimeout(p, READ_TIMEOUT);
     // Acknowledges before its own fsync; that one goes on in the background.
     RaftServerConfigKeys.Log.setUnsafeFlushEnabled(p, fsync != Fsync.ALWAYS);
     RaftServerConfigKeys.Log.setWriteBufferSize(p, SizeInBytes.valueOf(entry.getSize() + 64));
-    RaftServerConfigKeys.Log.setSegmentCacheNumMax(p, 4);
+    RaftServerConfigKeys.Log.setSegmentCacheNumMax(p, payloadsBeside ? 4 : 1);
     RaftServerConfigKeys.Log.setSegmentCacheSizeMax(p, entry);
     RaftServerConfigKeys.Log.setQueueByteLimit(p, SizeInBytes.valueOf("64MB"));
     RaftServerConfigKeys.Log.setPurgeUptoSnapshotIndex(p, true);
