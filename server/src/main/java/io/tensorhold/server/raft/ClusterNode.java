@@ -85,6 +85,9 @@ public final class ClusterNode implements AutoCloseable {
             fetches,
             () -> raft.cutLog(catalogGroup),
             catalog::changed);
+    PayloadLog.Settings payloads =
+        new PayloadLog.Settings(
+            settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK);
     this.resources =
         new ShardStateMachine.Resources(
             rocks,
@@ -93,9 +96,7 @@ public final class ClusterNode implements AutoCloseable {
             flusher,
             comparer,
             fetches,
-            new PayloadLog.Settings(
-                settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK),
-            settings.payloadsBeside());
+            () -> new ShardPayloads(payloads, settings.payloadsBeside()));
     for (int shard = 0; shard < shardCount; shard++) {
       RaftGroupId group = GroupIds.shard(clusterId, shard);
       shards.add(new ShardReplica(raft, shard, group, newMachine(shard, group)));
@@ -105,6 +106,7 @@ public final class ClusterNode implements AutoCloseable {
         new ShardRepair(
             raft,
             new LogFolders(dataDirectory.resolve("raft")),
+            settings.fsync(),
             shards,
             fetches,
             () -> catalog.state().map().getShardsCount() > 0,

@@ -177,6 +177,7 @@ final class PayloadLog implements AutoCloseable {
     }
     IOException cause = failure;
     unpublished.clear();
+    dirty = false; // What is left of it is never written: there is nothing to wait for.
     batch.forEach(write -> unfinished.remove(write.index, write));
     batch.forEach(write -> write.done.completeExceptionally(cause));
   }

@@ -17,6 +17,7 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Predicate;
+import java.util.function.Supplier;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
 import org.apache.ratis.protocol.Message;
 import org.apache.ratis.protocol.RaftClientRequest;
@@ -51,8 +52,7 @@ final class ShardStateMachine extends FetchedStateMachine {
       Executor flusher,
       Executor comparer,
       ReplicaFetches fetches,
-      PayloadLog.Settings payloads,
-      boolean payloadsBeside) {}
+      Supplier<ShardPayloads> payloads) {}
 
   private final int shard;
   private final Resources resources;
@@ -87,7 +87,7 @@ final class ShardStateMachine extends FetchedStateMachine {
     this.onDamage = onDamage;
     this.copies = new ReplicaCopies(files.transfer(), this::copyTo, System::nanoTime);
     this.checksums = new StateChecksums(shard, resources.comparer());
-    this.payloads = new ShardPayloads(resources.payloads(), resources.payloadsBeside());
+    this.payloads = resources.payloads().get();
   }
 
   @Override
@@ -143,11 +143,6 @@ final class ShardStateMachine extends FetchedStateMachine {
       declareDamaged(fault);
       throw new StoreException(fault);
     }
-  }
-
-  /** Sees whether the entries that the database does not hold yet have their payloads. */
-  void checkPayloads(Path groupFolder) throws IOException {
-    new PayloadCheck(groupFolder, resources.payloads().fsync()).run(index());
   }
 
   /** Index up to which the database that was opened holds everything. */
@@ -355,7 +350,6 @@ final class ShardStateMachine extends FetchedStateMachine {
     return index < 0 ? null : new DatabaseSnapshot(TermIndex.valueOf(target.flushedTerm(), index));
   }
 
-  /** The copies that other servers fetch. */
   ReplicaCopies copies() {
     return copies;
   }
