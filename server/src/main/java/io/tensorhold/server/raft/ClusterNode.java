@@ -86,8 +86,7 @@ public final class ClusterNode implements AutoCloseable {
             () -> raft.cutLog(catalogGroup),
             catalog::changed);
     PayloadLog.Settings payloads =
-        new PayloadLog.Settings(
-            settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK);
+        new PayloadLog.Settings(settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK);
     this.resources =
         new ShardStateMachine.Resources(
             rocks,
