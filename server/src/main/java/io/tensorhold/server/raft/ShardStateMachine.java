@@ -74,8 +74,7 @@ final class ShardStateMachine extends FetchedStateMachine {
    * The replica that a directory holds, not opened yet.
    *
    * @param cutLog lets the log go up to what {@link #takeSnapshot} says
-   * @param onDamage is told, once, what is wrong with the database; answers whether another server
-   *     will mend it
+   * @param onDamage is told, once, what is wrong; answers whether another server will mend it
    */
   ShardStateMachine(
       int shard, Path directory, Resources resources, Runnable cutLog, Predicate<String> onDamage) {
