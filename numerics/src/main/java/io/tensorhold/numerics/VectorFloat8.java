@@ -24,7 +24,6 @@ final class VectorFloat8 {
   private static final boolean WIDE = LANES >= 8;
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(LE);
-  private static final IntVector PLACES = IntVector.zero(I).addIndex(1);
 
   private VectorFloat8() {}
 
@@ -108,7 +107,7 @@ final class VectorFloat8 {
   }
 
   private static IntVector random(long seed, int first) {
-    return VectorRandom.bits(seed, PLACES.add(first)).lanewise(VectorOperators.LSHR, 12);
+    return VectorRandom.bits(seed, first).lanewise(VectorOperators.LSHR, 12);
   }
 
   static void decode(

@@ -25,7 +25,7 @@ final class VectorFp8 extends VectorGroups {
   private static final VectorSpecies<Byte> MANY = ByteVector.SPECIES_PREFERRED;
 
   private VectorFp8() {
-    super(Codec.FP8_E4M3, ScalarFp8.INSTANCE);
+    super(Codec.FP8_E4M3, ScalarFp8.INSTANCE, VectorLanes.BYTES);
   }
 
   @Override
@@ -61,6 +61,36 @@ final class VectorFp8 extends VectorGroups {
               .reinterpretAsInts()
               .sub(Float.floatToRawIntBits(SUBNORMAL));
       IntVector code = normal.blend(subnormal, magnitude.compare(VectorOperators.LT, LEAST_NORMAL));
+      IntVector sign = bits.lanewise(VectorOperators.LSHR, 24).and(0x80);
+      VectorLanes.storeBytes(code.or(sign), dst, dstOff + 4 + i);
+    }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    int largest = VectorLanes.largest(f32, f32Off, GROUP);
+    if (largest >= ScalarKernels.F32_EXPONENT) {
+      scalar.encode(f32, f32Off, dst, dstOff, GROUP);
+      return;
+    }
+    int scale = ScalarFp8.scale(largest);
+    float inverse = ScalarFp8.inverse(scale);
+    int limit = Float.floatToRawIntBits(ScalarFp8.limit(scale));
+    dst.set(ScalarKernels.INT, dstOff, scale);
+    for (int i = 0; i < GROUP; i += LANES) {
+      IntVector bits = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse).reinterpretAsInts();
+      IntVector magnitude = bits.and(Integer.MAX_VALUE).min(limit);
+      IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 12);
+      IntVector normal = magnitude.sub(BIAS).add(random).lanewise(VectorOperators.LSHR, 20);
+      FloatVector sum =
+          magnitude
+              .reinterpretAsFloats()
+              .mul(0x1p9f)
+              .add(VectorLanes.toFloats(random).mul(0x1p-20f));
+      IntVector code =
+          normal.blend(
+              VectorLanes.truncate(sum), magnitude.compare(VectorOperators.LT, LEAST_NORMAL));
       IntVector sign = bits.lanewise(VectorOperators.LSHR, 24).and(0x80);
       VectorLanes.storeBytes(code.or(sign), dst, dstOff + 4 + i);
     }

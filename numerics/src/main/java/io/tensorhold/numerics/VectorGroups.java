@@ -8,17 +8,41 @@ import java.lang.foreign.MemorySegment;
  */
 abstract class VectorGroups implements CodecKernel {
   final CodecKernel scalar;
+  private final boolean vectors;
   private final int group;
   private final int groupBytes;
 
-  VectorGroups(Codec codec, CodecKernel scalar) {
+  /**
+   * For a codec whose scalar loops are given, which do all of it unless {@code vectors}: whether
+   * the vectors of this processor are long enough.
+   */
+  VectorGroups(Codec codec, CodecKernel scalar, boolean vectors) {
     this.scalar = scalar;
+    this.vectors = vectors;
     group = codec.group();
     groupBytes = codec.groupBytes();
   }
 
   /** Whether every value of the group is finite; false also if that takes a closer look. */
   abstract boolean finite(MemorySegment encoded, long groupOff);
+
+  /** Encodes a whole group, rounding by the seed; indices count from the group's first element. */
+  abstract void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed);
+
+  @Override
+  public final void encodeStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
+    int bound = vectors ? n / group * group : 0;
+    long out = dstOff;
+    for (int done = 0; done < bound; done += group) {
+      long own = StochasticRounding.advance(seed, done);
+      encodeGroupStochastic(f32, f32Off + 4L * done, dst, out, own);
+      out += groupBytes;
+    }
+    long own = StochasticRounding.advance(seed, bound);
+    scalar.encodeStochastic(f32, f32Off + 4L * bound, dst, out, n - bound, own);
+  }
 
   @Override
   public final int firstNonFinite(MemorySegment encoded, long offset, int n) {

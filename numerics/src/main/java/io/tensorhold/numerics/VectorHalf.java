@@ -63,6 +63,38 @@ final class VectorHalf {
       ScalarHalf.F16.INSTANCE.encode(f32, f32Off + 4L * bound, dst, dstOff + 2L * bound, n - bound);
     }
 
+    @Override
+    public void encodeStochastic(
+        MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
+      for (int i = 0; i < n; i += LANES) {
+        VectorMask<Integer> there = I.indexInRange(i, n);
+        IntVector bits = IntVector.fromMemorySegment(I, f32, f32Off + 4L * i, LE, there);
+        IntVector magnitude = bits.and(Integer.MAX_VALUE);
+        IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 19);
+        IntVector normal =
+            magnitude
+                .sub(ScalarHalf.F16_BIAS)
+                .add(random)
+                .lanewise(VectorOperators.LSHR, 13)
+                .min(ScalarHalf.F16_MAX);
+        IntVector subnormal =
+            VectorLanes.truncate(
+                magnitude
+                    .reinterpretAsFloats()
+                    .mul(0x1p24f)
+                    .add(VectorLanes.toFloats(random).mul(0x1p-13f)));
+        IntVector rounded =
+            normal
+                .blend(
+                    subnormal, magnitude.compare(VectorOperators.LT, ScalarHalf.LEAST_NORMAL_F16))
+                .or(bits.lanewise(VectorOperators.LSHR, 16).and(0x8000));
+        VectorMask<Integer> finite =
+            magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT);
+        VectorLanes.halves(toF16(bits).blend(rounded, finite))
+            .intoMemorySegment(dst, dstOff + 2L * i, LE, there.cast(VectorLanes.S));
+      }
+    }
+
     /** The nearest f16, in the low 16 bits of each lane. */
     private static IntVector toF16(IntVector bits) {
       IntVector magnitude = bits.and(Integer.MAX_VALUE);
@@ -116,7 +148,6 @@ final class VectorHalf {
 
   static final class Bf16 implements CodecKernel {
     static final Bf16 INSTANCE = new Bf16();
-    private static final IntVector INDICES = IntVector.zero(I).addIndex(1);
 
     private Bf16() {}
 
@@ -146,8 +177,7 @@ final class VectorHalf {
         VectorMask<Integer> there = I.indexInRange(i, n);
         IntVector bits = IntVector.fromMemorySegment(I, f32, f32Off + 4L * i, LE, there);
         IntVector magnitude = bits.and(Integer.MAX_VALUE);
-        IntVector random =
-            VectorRandom.bits(seed, INDICES.add(i)).lanewise(VectorOperators.LSHR, 16);
+        IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 16);
         IntVector rounded =
             magnitude
                 .add(random)

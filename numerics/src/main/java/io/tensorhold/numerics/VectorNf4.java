@@ -10,6 +10,7 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.LongVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -25,9 +26,11 @@ final class VectorNf4 extends VectorGroups {
   private static final VectorSpecies<Byte> PAIRS = ByteVector.SPECIES_64;
   private static final FloatVector TABLE =
       FloatVector.fromArray(FloatVector.SPECIES_512, ScalarNf4.TABLE, 0);
+  private static final FloatVector INVERSE_GAP =
+      FloatVector.fromArray(FloatVector.SPECIES_512, ScalarNf4.INVERSE_GAP, 0);
 
   private VectorNf4() {
-    super(Codec.NF4, ScalarNf4.INSTANCE);
+    super(Codec.NF4, ScalarNf4.INSTANCE, WIDE);
   }
 
   @Override
@@ -50,12 +53,40 @@ final class VectorNf4 extends VectorGroups {
     dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
     for (int i = 0; i < GROUP; i += LANES) {
       FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
-      // A long holds an even code and, above it, the odd one that follows.
-      LongVector two = codes(x).reinterpretAsLongs();
-      LongVector pair =
-          two.lanewise(VectorOperators.LSHL, 4).or(two.lanewise(VectorOperators.LSHR, 32));
-      ((ByteVector) pair.convertShape(VectorOperators.L2B, PAIRS, 0))
-          .intoMemorySegment(dst, dstOff + 4 + i / 2, LE);
+      storePairs(codes(x), dst, dstOff + 4 + i / 2);
+    }
+  }
+
+  private static void storePairs(IntVector codes, MemorySegment dst, long offset) {
+    // A long holds an even code and, above it, the odd one that follows.
+    LongVector two = codes.reinterpretAsLongs();
+    LongVector pair =
+        two.lanewise(VectorOperators.LSHL, 4).or(two.lanewise(VectorOperators.LSHR, 32));
+    ((ByteVector) pair.convertShape(VectorOperators.L2B, PAIRS, 0))
+        .intoMemorySegment(dst, offset, LE);
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+    float inverse = ScalarNf4.inverse(absmax);
+    if (inverse == 0) {
+      scalar.encodeStochastic(f32, f32Off, dst, dstOff, GROUP, seed);
+      return;
+    }
+    dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    for (int i = 0; i < GROUP; i += LANES) {
+      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      IntVector code = IntVector.zero(VectorLanes.I);
+      for (int next = 1; next < 16; next++) {
+        VectorMask<Float> reached = x.compare(VectorOperators.GE, ScalarNf4.TABLE[next]);
+        code = code.add(1, reached.cast(VectorLanes.I));
+      }
+      var place = code.toShuffle().cast(FloatVector.SPECIES_512);
+      FloatVector way = x.sub(TABLE.rearrange(place)).mul(INVERSE_GAP.rearrange(place));
+      VectorMask<Float> up = VectorRandom.fractions(seed, i).compare(VectorOperators.LT, way);
+      storePairs(code.add(1, up.cast(VectorLanes.I)), dst, dstOff + 4 + i / 2);
     }
   }
 

@@ -7,6 +7,7 @@ import static io.tensorhold.numerics.VectorLanes.LANES;
 import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
 
@@ -15,7 +16,7 @@ final class VectorQ40 extends VectorGroups {
   static final VectorQ40 INSTANCE = new VectorQ40();
 
   private VectorQ40() {
-    super(Codec.Q4_0, ScalarQ40.INSTANCE);
+    super(Codec.Q4_0, ScalarQ40.INSTANCE, VectorLanes.BYTES);
   }
 
   @Override
@@ -29,22 +30,44 @@ final class VectorQ40 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    int largest = VectorLanes.largest(f32, f32Off, GROUP);
-    long isLargest = 0; // a bit for each element
-    for (int i = GROUP - LANES; i >= 0; i -= LANES) {
-      IntVector magnitude = VectorLanes.ints(f32, f32Off + 4L * i).and(Integer.MAX_VALUE);
-      isLargest = isLargest << LANES | magnitude.compare(VectorOperators.EQ, largest).toLong();
-    }
-    int first = Long.numberOfTrailingZeros(isLargest);
-    float d = ScalarKernels.read(f32, f32Off + 4L * first) / -8f;
-    float inverse = ScalarQ40.inverse(d);
-    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
+    float inverse = ScalarQ40.inverse(ScalarQ40.writeScale(dst, dstOff, firstLargest(f32, f32Off)));
     for (int i = 0; i < HALF; i += LANES) {
       IntVector low = codes(f32, f32Off + 4L * i, inverse);
       IntVector high = codes(f32, f32Off + 4L * (i + HALF), inverse);
       IntVector pairs = low.or(high.lanewise(VectorOperators.LSHL, 4));
       VectorLanes.storeBytes(pairs, dst, dstOff + 2 + i);
     }
+  }
+
+  /** The first element with the largest magnitude. */
+  private static float firstLargest(MemorySegment f32, long f32Off) {
+    int largest = VectorLanes.largest(f32, f32Off, GROUP);
+    long isLargest = 0; // a bit for each element
+    for (int i = GROUP - LANES; i >= 0; i -= LANES) {
+      IntVector magnitude = VectorLanes.ints(f32, f32Off + 4L * i).and(Integer.MAX_VALUE);
+      isLargest = isLargest << LANES | magnitude.compare(VectorOperators.EQ, largest).toLong();
+    }
+    return ScalarKernels.read(f32, f32Off + 4L * Long.numberOfTrailingZeros(isLargest));
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    ScalarQ40.writeScale(dst, dstOff, firstLargest(f32, f32Off));
+    float inverse = ScalarQ40.inverse(ScalarQ80.scale(dst, dstOff));
+    for (int i = 0; i < HALF; i += LANES) {
+      IntVector low = codes(f32, f32Off + 4L * i, inverse, seed, i);
+      IntVector high = codes(f32, f32Off + 4L * (i + HALF), inverse, seed, i + HALF);
+      IntVector pairs = low.or(high.lanewise(VectorOperators.LSHL, 4));
+      VectorLanes.storeBytes(pairs, dst, dstOff + 2 + i);
+    }
+  }
+
+  private static IntVector codes(
+      MemorySegment f32, long offset, float inverse, long seed, int first) {
+    FloatVector quotient = VectorLanes.floats(f32, offset).mul(inverse);
+    FloatVector sum = quotient.add(8f).add(VectorRandom.fractions(seed, first));
+    return VectorLanes.truncate(sum).max(0).min(15);
   }
 
   private static IntVector codes(MemorySegment f32, long offset, float inverse) {

@@ -16,7 +16,7 @@ final class VectorQ80 extends VectorGroups {
   private static final int BELOW_HALF = 0x3eff_ffff;
 
   private VectorQ80() {
-    super(Codec.Q8_0, ScalarQ80.INSTANCE);
+    super(Codec.Q8_0, ScalarQ80.INSTANCE, VectorLanes.BYTES);
   }
 
   @Override
@@ -30,15 +30,26 @@ final class VectorQ80 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float d = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP)) / 127f;
-    float inverse = ScalarQ80.inverse(d);
-    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+    float inverse = ScalarQ80.inverse(ScalarQ80.writeScale(dst, dstOff, absmax));
     for (int i = 0; i < GROUP; i += LANES) {
       FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
       // Half away from zero: with 0.5 itself, the f32 just below 0.5 would become 1.
       FloatVector half =
           x.reinterpretAsInts().and(Integer.MIN_VALUE).or(BELOW_HALF).reinterpretAsFloats();
       VectorLanes.storeBytes(VectorLanes.truncate(x.add(half)), dst, dstOff + 2 + i);
+    }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+    ScalarQ80.writeScale(dst, dstOff, absmax);
+    float inverse = ScalarQ80.inverse(ScalarQ80.scale(dst, dstOff));
+    for (int i = 0; i < GROUP; i += LANES) {
+      FloatVector quotient = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      VectorLanes.storeBytes(VectorQ8Linear.floor(quotient, seed, i), dst, dstOff + 2 + i);
     }
   }
 

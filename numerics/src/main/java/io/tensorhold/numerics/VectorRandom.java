@@ -1,13 +1,27 @@
 package io.tensorhold.numerics;
 
+import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
 
 /** {@link StochasticRounding#bits} for many indices at once. */
 final class VectorRandom {
+  private static final IntVector PLACES = IntVector.zero(VectorLanes.I).addIndex(1);
+
   private VectorRandom() {}
 
-  static IntVector bits(long seed, IntVector indices) {
+  /** {@link StochasticRounding#bits} for the indices from {@code first} on. */
+  static IntVector bits(long seed, int first) {
+    return bits(seed, PLACES.add(first));
+  }
+
+  /** {@link StochasticRounding#fraction} for the indices from {@code first} on. */
+  static FloatVector fractions(long seed, int first) {
+    IntVector upper = bits(seed, first).lanewise(VectorOperators.LSHR, 16);
+    return VectorLanes.toFloats(upper).mul(StochasticRounding.FRACTION);
+  }
+
+  private static IntVector bits(long seed, IntVector indices) {
     return mix(mix(indices.add((int) seed)).lanewise(VectorOperators.XOR, (int) (seed >>> 32)));
   }
 
