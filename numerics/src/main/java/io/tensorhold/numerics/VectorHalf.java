@@ -6,6 +6,7 @@ import static io.tensorhold.numerics.VectorLanes.LANES;
 import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorMask;
@@ -66,10 +67,12 @@ final class VectorHalf {
     @Override
     public void encodeStochastic(
         MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
-      for (int i = 0; i < n; i += LANES) {
-        VectorMask<Integer> there = I.indexInRange(i, n);
-        IntVector bits = IntVector.fromMemorySegment(I, f32, f32Off + 4L * i, LE, there);
+      int bound = F.loopBound(n);
+      for (int i = 0; i < bound; i += LANES) {
+        IntVector bits = VectorLanes.ints(f32, f32Off + 4L * i);
+        IntVector nearest = toF16(bits);
         IntVector magnitude = bits.and(Integer.MAX_VALUE);
+        IntVector sign = bits.lanewise(VectorOperators.LSHR, 16).and(0x8000);
         IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 19);
         IntVector normal =
             magnitude
@@ -77,22 +80,28 @@ final class VectorHalf {
                 .add(random)
                 .lanewise(VectorOperators.LSHR, 13)
                 .min(ScalarHalf.F16_MAX);
-        IntVector subnormal =
-            VectorLanes.truncate(
-                magnitude
-                    .reinterpretAsFloats()
-                    .mul(0x1p24f)
-                    .add(VectorLanes.toFloats(random).mul(0x1p-13f)));
+        FloatVector fraction =
+            ((FloatVector) random.convertShape(VectorOperators.I2F, F, 0)).mul(0x1p-13f);
+        FloatVector sum = magnitude.reinterpretAsFloats().mul(0x1p24f).add(fraction);
+        IntVector subnormal = (IntVector) sum.convertShape(VectorOperators.F2I, I, 0);
         IntVector rounded =
             normal
                 .blend(
                     subnormal, magnitude.compare(VectorOperators.LT, ScalarHalf.LEAST_NORMAL_F16))
-                .or(bits.lanewise(VectorOperators.LSHR, 16).and(0x8000));
-        VectorMask<Integer> finite =
-            magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT);
-        VectorLanes.halves(toF16(bits).blend(rounded, finite))
-            .intoMemorySegment(dst, dstOff + 2L * i, LE, there.cast(VectorLanes.S));
+                .or(sign);
+        IntVector half =
+            nearest.blend(
+                rounded, magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT));
+        ((ShortVector) half.convertShape(VectorOperators.I2S, VectorLanes.S, 0))
+            .intoMemorySegment(dst, dstOff + 2L * i, LE);
       }
+      ScalarHalf.F16.INSTANCE.encodeStochastic(
+          f32,
+          f32Off + 4L * bound,
+          dst,
+          dstOff + 2L * bound,
+          n - bound,
+          StochasticRounding.advance(seed, bound));
     }
 
     /** The nearest f16, in the low 16 bits of each lane. */
@@ -173,9 +182,10 @@ final class VectorHalf {
     @Override
     public void encodeStochastic(
         MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
-      for (int i = 0; i < n; i += LANES) {
-        VectorMask<Integer> there = I.indexInRange(i, n);
-        IntVector bits = IntVector.fromMemorySegment(I, f32, f32Off + 4L * i, LE, there);
+      int bound = F.loopBound(n);
+      for (int i = 0; i < bound; i += LANES) {
+        IntVector bits = VectorLanes.ints(f32, f32Off + 4L * i);
+        IntVector nearest = toBf16(bits);
         IntVector magnitude = bits.and(Integer.MAX_VALUE);
         IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 16);
         IntVector rounded =
@@ -184,11 +194,19 @@ final class VectorHalf {
                 .min(ScalarHalf.BF16_MAX)
                 .or(bits.and(Integer.MIN_VALUE))
                 .lanewise(VectorOperators.LSHR, 16);
-        VectorMask<Integer> finite =
-            magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT);
-        VectorLanes.halves(toBf16(bits).blend(rounded, finite))
-            .intoMemorySegment(dst, dstOff + 2L * i, LE, there.cast(VectorLanes.S));
+        IntVector half =
+            nearest.blend(
+                rounded, magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT));
+        ((ShortVector) half.convertShape(VectorOperators.I2S, VectorLanes.S, 0))
+            .intoMemorySegment(dst, dstOff + 2L * i, LE);
       }
+      ScalarHalf.Bf16.INSTANCE.encodeStochastic(
+          f32,
+          f32Off + 4L * bound,
+          dst,
+          dstOff + 2L * bound,
+          n - bound,
+          StochasticRounding.advance(seed, bound));
     }
 
     @Override

@@ -88,13 +88,13 @@ final class VectorLanes {
   }
 
   /**
-   * Bits of the largest magnitude of {@code count} elements, a multiple of the lanes. As integers,
-   * magnitudes of f32 are in the order of the values, with NaN above infinity.
+   * Bits of the largest magnitude of the first {@code count} elements, a multiple of the lanes. As
+   * integers, magnitudes of f32 are in the order of the values, with NaN above infinity.
    */
-  static int largest(MemorySegment f32, long offset, int count) {
-    IntVector largest = ints(f32, offset).and(Integer.MAX_VALUE);
-    for (int i = LANES; i < count; i += LANES) {
-      largest = largest.max(ints(f32, offset + 4L * i).and(Integer.MAX_VALUE));
+  static int largest(MemorySegment f32, int count) {
+    IntVector largest = IntVector.zero(I);
+    for (int i = 0; i < count; i += LANES) {
+      largest = largest.max(ints(f32, 4L * i).and(Integer.MAX_VALUE));
     }
     return largest.reduceLanes(VectorOperators.MAX);
   }

@@ -43,17 +43,19 @@ final class VectorNf4 extends VectorGroups {
     scalar.encode(f32, f32Off + 4L * done, dst, dstOff + (long) groups * GROUP_BYTES, n - done);
   }
 
-  private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+  private void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
+    MemorySegment values = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(values, GROUP));
     float inverse = ScalarNf4.inverse(absmax);
     if (inverse == 0) {
-      ScalarNf4.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
+      scalar.encode(f32, f32Off, dst, dstOff, GROUP);
       return;
     }
     dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    MemorySegment pairs = dst.asSlice(dstOff + 4, GROUP / 2);
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
-      storePairs(codes(x), dst, dstOff + 4 + i / 2);
+      FloatVector x = VectorLanes.floats(values, 4L * i).mul(inverse);
+      storePairs(codes(x), pairs, i / 2);
     }
   }
 
@@ -69,15 +71,17 @@ final class VectorNf4 extends VectorGroups {
   @Override
   void encodeGroupStochastic(
       MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
-    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+    MemorySegment values = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(values, GROUP));
     float inverse = ScalarNf4.inverse(absmax);
     if (inverse == 0) {
       scalar.encodeStochastic(f32, f32Off, dst, dstOff, GROUP, seed);
       return;
     }
     dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    MemorySegment pairs = dst.asSlice(dstOff + 4, GROUP / 2);
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      FloatVector x = VectorLanes.floats(values, 4L * i).mul(inverse);
       IntVector code = IntVector.zero(VectorLanes.I);
       for (int next = 1; next < 16; next++) {
         VectorMask<Float> reached = x.compare(VectorOperators.GE, ScalarNf4.TABLE[next]);
@@ -86,7 +90,7 @@ final class VectorNf4 extends VectorGroups {
       var place = code.toShuffle().cast(FloatVector.SPECIES_512);
       FloatVector way = x.sub(TABLE.rearrange(place)).mul(INVERSE_GAP.rearrange(place));
       VectorMask<Float> up = VectorRandom.fractions(seed, i).compare(VectorOperators.LT, way);
-      storePairs(code.add(1, up.cast(VectorLanes.I)), dst, dstOff + 4 + i / 2);
+      storePairs(code.add(1, up.cast(VectorLanes.I)), pairs, i / 2);
     }
   }
 
@@ -115,10 +119,12 @@ final class VectorNf4 extends VectorGroups {
       return;
     }
     float absmax = ScalarKernels.read(src, srcOff);
+    MemorySegment pairs = src.asSlice(srcOff + 4, GROUP / 2);
+    MemorySegment values = values(f32, f32Off, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
       LongVector pair =
           (LongVector)
-              ByteVector.fromMemorySegment(PAIRS, src, srcOff + 4 + i / 2, LE)
+              ByteVector.fromMemorySegment(PAIRS, pairs, i / 2, LE)
                   .convertShape(VectorOperators.B2L, L, 0);
       LongVector even = pair.lanewise(VectorOperators.LSHR, 4).and(15);
       LongVector odd = pair.and(15).lanewise(VectorOperators.LSHL, 32);
@@ -126,7 +132,7 @@ final class VectorNf4 extends VectorGroups {
       TABLE
           .rearrange(codes.toShuffle().cast(FloatVector.SPECIES_512))
           .mul(absmax)
-          .intoMemorySegment(f32, f32Off + 4L * i, LE);
+          .intoMemorySegment(values, 4L * i, LE);
     }
   }
 

@@ -6,7 +6,9 @@ import static io.tensorhold.numerics.VectorLanes.LANES;
 import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorOperators;
 
 /** q8_0 with the Vector API. */
 final class VectorQ80 extends VectorGroups {
@@ -30,26 +32,32 @@ final class VectorQ80 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+    MemorySegment values = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(values, GROUP));
     float inverse = ScalarQ80.inverse(ScalarQ80.writeScale(dst, dstOff, absmax));
+    MemorySegment codes = dst.asSlice(dstOff + 2, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      FloatVector x = VectorLanes.floats(values, 4L * i).mul(inverse);
       // Half away from zero: with 0.5 itself, the f32 just below 0.5 would become 1.
       FloatVector half =
           x.reinterpretAsInts().and(Integer.MIN_VALUE).or(BELOW_HALF).reinterpretAsFloats();
-      VectorLanes.storeBytes(VectorLanes.truncate(x.add(half)), dst, dstOff + 2 + i);
+      VectorLanes.storeBytes(VectorLanes.truncate(x.add(half)), codes, i);
     }
   }
 
   @Override
   void encodeGroupStochastic(
       MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
-    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
-    ScalarQ80.writeScale(dst, dstOff, absmax);
+    MemorySegment values = values(f32, f32Off, GROUP);
+    ScalarQ80.writeScale(dst, dstOff, Float.intBitsToFloat(VectorLanes.largest(values, GROUP)));
     float inverse = ScalarQ80.inverse(ScalarQ80.scale(dst, dstOff));
+    MemorySegment codes = dst.asSlice(dstOff + 2, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector quotient = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
-      VectorLanes.storeBytes(VectorQ8Linear.floor(quotient, seed, i), dst, dstOff + 2 + i);
+      FloatVector quotient = VectorLanes.floats(values, 4L * i).mul(inverse);
+      ((ByteVector)
+              VectorQ8Linear.floor(quotient, seed, i)
+                  .convertShape(VectorOperators.I2B, VectorLanes.B, 0))
+          .intoMemorySegment(codes, i, LE);
     }
   }
 
@@ -70,10 +78,12 @@ final class VectorQ80 extends VectorGroups {
       return;
     }
     float d = ScalarQ80.scale(src, srcOff);
+    MemorySegment codes = src.asSlice(srcOff + 2, GROUP);
+    MemorySegment values = values(f32, f32Off, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      VectorLanes.toFloats(VectorLanes.bytes(src, srcOff + 2 + i))
+      VectorLanes.toFloats(VectorLanes.bytes(codes, i))
           .mul(d)
-          .intoMemorySegment(f32, f32Off + 4L * i, LE);
+          .intoMemorySegment(values, 4L * i, LE);
     }
   }
 
