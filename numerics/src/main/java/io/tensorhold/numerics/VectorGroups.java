@@ -13,7 +13,7 @@ import java.lang.foreign.MemorySegment;
  */
 abstract class VectorGroups implements CodecKernel {
   final CodecKernel scalar;
-  private final boolean vectors;
+  final boolean vectors;
   private final int group;
   private final int groupBytes;
 

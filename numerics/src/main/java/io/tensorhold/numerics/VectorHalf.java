@@ -70,7 +70,6 @@ final class VectorHalf {
       int bound = F.loopBound(n);
       for (int i = 0; i < bound; i += LANES) {
         IntVector bits = VectorLanes.ints(f32, f32Off + 4L * i);
-        IntVector nearest = toF16(bits);
         IntVector magnitude = bits.and(Integer.MAX_VALUE);
         IntVector sign = bits.lanewise(VectorOperators.LSHR, 16).and(0x8000);
         IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 19);
@@ -84,14 +83,14 @@ final class VectorHalf {
             ((FloatVector) random.convertShape(VectorOperators.I2F, F, 0)).mul(0x1p-13f);
         FloatVector sum = magnitude.reinterpretAsFloats().mul(0x1p24f).add(fraction);
         IntVector subnormal = (IntVector) sum.convertShape(VectorOperators.F2I, I, 0);
-        IntVector rounded =
+        IntVector nan = magnitude.lanewise(VectorOperators.LSHR, 13).and(0x1ff).or(0x7e00);
+        IntVector half =
             normal
                 .blend(
                     subnormal, magnitude.compare(VectorOperators.LT, ScalarHalf.LEAST_NORMAL_F16))
+                .blend(0x7c00, magnitude.compare(VectorOperators.EQ, ScalarKernels.F32_EXPONENT))
+                .blend(nan, magnitude.compare(VectorOperators.GT, ScalarKernels.F32_EXPONENT))
                 .or(sign);
-        IntVector half =
-            nearest.blend(
-                rounded, magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT));
         ((ShortVector) half.convertShape(VectorOperators.I2S, VectorLanes.S, 0))
             .intoMemorySegment(dst, dstOff + 2L * i, LE);
       }

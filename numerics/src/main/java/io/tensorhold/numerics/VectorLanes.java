@@ -6,6 +6,7 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
@@ -46,7 +47,8 @@ final class VectorLanes {
 
   /** Stores results of arithmetic: every NaN as the same NaN. */
   static void store(MemorySegment f32, long offset, FloatVector values) {
-    values.blend(NAN, values.test(VectorOperators.IS_NAN)).intoMemorySegment(f32, offset, LE);
+    VectorMask<Float> isNan = values.compare(VectorOperators.NE, values);
+    values.blend(NAN, isNan).intoMemorySegment(f32, offset, LE);
   }
 
   /** A magnitude with the signs of a vector. */

@@ -21,7 +21,6 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorNf4 extends VectorGroups {
   static final VectorNf4 INSTANCE = new VectorNf4();
 
-  private static final boolean WIDE = LANES == 16;
   private static final VectorSpecies<Long> L = LongVector.SPECIES_512;
   private static final VectorSpecies<Byte> PAIRS = ByteVector.SPECIES_64;
   private static final FloatVector TABLE =
@@ -30,12 +29,12 @@ final class VectorNf4 extends VectorGroups {
       FloatVector.fromArray(FloatVector.SPECIES_512, ScalarNf4.INVERSE_GAP, 0);
 
   private VectorNf4() {
-    super(Codec.NF4, ScalarNf4.INSTANCE, WIDE);
+    super(Codec.NF4, ScalarNf4.INSTANCE, LANES == 16);
   }
 
   @Override
   public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
-    int groups = WIDE ? n / GROUP : 0;
+    int groups = vectors ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
     }
@@ -104,7 +103,7 @@ final class VectorNf4 extends VectorGroups {
 
   @Override
   public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
-    int groups = WIDE ? n / GROUP : 0;
+    int groups = vectors ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
     }

@@ -62,8 +62,7 @@ final class VectorQ40 extends VectorGroups {
     MemorySegment pairs = dst.asSlice(dstOff + 2, HALF);
     for (int i = 0; i < GROUP; i += LANES) { // the low nibbles of all, then the high ones
       FloatVector quotient = VectorLanes.floats(values, 4L * i).mul(inverse);
-      IntVector before =
-          i < HALF ? IntVector.zero(VectorLanes.I) : VectorLanes.bytes(pairs, i - HALF);
+      IntVector before = VectorLanes.bytes(pairs, i % HALF).and(i < HALF ? 0 : 15);
       FloatVector sum = quotient.add(8f).add(VectorRandom.fractions(seed, i));
       IntVector code = (IntVector) sum.convertShape(VectorOperators.F2I, VectorLanes.I, 0);
       IntVector nibbles =
