@@ -16,8 +16,15 @@ matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "tensorhold"
 import matplotlib.pyplot as plt  # noqa: E402
 
-LABELS = {"bsp": "BSP", "ssp": "SSP, s = 4", "asp": "ASP", "topk": "top-k", "sign1": "sign"}
-CONSISTENCY = ["bsp", "ssp", "asp"]
+LABELS = {
+    "bsp": "BSP",
+    "ssp": "SSP, s = 4",
+    "asp": "ASP",
+    "asp_aware": "ASP, staleness-aware rate",
+    "topk": "top-k",
+    "sign1": "sign",
+}
+CONSISTENCY = ["bsp", "ssp", "asp", "asp_aware"]
 
 
 def points(report: dict, run: dict) -> tuple[list[float], list[float]]:
@@ -78,7 +85,7 @@ def draw_weights(path: pathlib.Path, report: dict) -> None:
 def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     report = json.loads((folder / "training-curves.json").read_text())
-    compressed = [run["name"] for run in report["runs"] if run["name"] not in ("ssp", "asp")]
+    compressed = [run["name"] for run in report["runs"] if run["name"] not in CONSISTENCY[1:]]
     draw(folder / "consistency-curves.svg", report, CONSISTENCY, bytes_too=False)
     draw(folder / "compression-curves.svg", report, compressed, bytes_too=True)
     draw_weights(folder / "loss-curves.svg", json.loads((folder / "loss-curves.json").read_text()))

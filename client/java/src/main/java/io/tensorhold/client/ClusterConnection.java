@@ -34,6 +34,7 @@ final class ClusterConnection implements AutoCloseable {
 
   private final ClientOptions options;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
+  private final ReplicaChoice replicas = new ReplicaChoice();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
   private volatile @Nullable ClusterMap map;
   private volatile boolean closed;
@@ -44,6 +45,11 @@ final class ClusterConnection implements AutoCloseable {
 
   ClientOptions options() {
     return options;
+  }
+
+  /** Which replicas are asked by pulls that need not ask leaders. */
+  ReplicaChoice replicas() {
+    return replicas;
   }
 
   /** Virtual threads for work that may wait. */
@@ -274,7 +280,7 @@ final class ClusterConnection implements AutoCloseable {
 
   /** Waits a little longer with each attempt, never two clients alike; false: no time is left. */
   boolean pause(int attempt, long deadline) {
-    long base = Duration.ofMillis(50).toNanos() << Math.min(attempt, 4);
+    long base = Duration.ofMillis(50).toNanos() << Math.min(attempt, 3);
     long wait = base / 2 + ThreadLocalRandom.current().nextLong(base);
     if (closed || System.nanoTime() + wait > deadline) {
       return false;

@@ -20,7 +20,8 @@ import org.jspecify.annotations.Nullable;
  * 1 PUSH      u16 t, t × (u64 session, u64 seq, u64 acked below), u8 operation, u32 n,
  *             n × (u64 parameter, u32 block, u8 codec, u32 payload bytes, u32 r, r × u32 run),
  *             if bit 7 of the operation is set: f32 gradient scale, n × f32 trust ratio;
- *             payloads
+ *             if bit 6 is set: n × i64 step of the block that the part was computed at (−1: not
+ *             said); payloads
  * 2 REGISTER  a parameter record (ParameterRecord)
  * 3 DROP      u64 first, u64 last: parameters that are gone, both included
  * 4 PUT       u64 parameter, u32 block, a whole block (BlockLayout)
@@ -29,6 +30,7 @@ import org.jspecify.annotations.Nullable;
  *             ratio by parameter id from the model's first; then the body of a PUSH with n tags
  * 6 CLAIM     u64 model, u32 rank, u64 session, u8 together, u64 base
  * 7 COMPARE   nothing: every replica computes its checksum at this index
+ * 10 STEPS    u64 model, how far its ranks had come at a checkpoint (ModelSteps)
  * </pre>
  *
  * All numbers but those inside a parameter record are little-endian.
@@ -43,9 +45,13 @@ public final class Entry {
   static final int STEP = 5;
   static final int CLAIM = 6;
   static final int COMPARE = 7;
+  static final int STEPS = 10;
 
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
+
+  /** Set in a push's operation if the steps follow that its parts were computed at. */
+  private static final int WITH_STEPS = 0x40;
 
   private Entry() {}
 
@@ -57,6 +63,9 @@ public final class Entry {
     /** A session becomes the holder of a rank. */
     record Claim(long model, int rank, long session, boolean together, long base)
         implements Command {}
+
+    /** How far the ranks of a CHECKPOINTED model have come with the blocks logged before. */
+    record Steps(long model, ModelSteps steps) implements Command {}
 
     /** Changes nothing; the replicas are compared at its index. */
     record Compare() implements Command {}
@@ -100,6 +109,11 @@ public final class Entry {
         .array();
   }
 
+  /** An entry of the steps of a checkpoint, as {@link Overlay#steps(long)} gave them. */
+  public static byte[] steps(long model, byte[] steps) {
+    return allocate(5 + 8 + steps.length, STEPS).putLong(model).put(steps).array();
+  }
+
   /** The bytes of a compare command, which is alone in its entry. */
   public static byte[] compare() {
     return allocate(5, COMPARE).array();
@@ -115,12 +129,15 @@ public final class Entry {
     for (Part part : push.parts()) {
       bytes += 21 + 4L * part.runs().length;
     }
-    return bytes + (push.factors() == null ? 0 : 4 + 4L * push.parts().size());
+    long parts = push.parts().size();
+    return bytes
+        + (push.factors() == null ? 0 : 4 + 4 * parts)
+        + (push.saysSteps() ? 8 * parts : 0);
   }
 
   private static void writePush(ByteBuffer out, PushCommand push) {
     PushCommand.Factors factors = push.factors();
-    int flag = factors == null ? 0 : WITH_FACTORS;
+    int flag = (factors == null ? 0 : WITH_FACTORS) | (push.saysSteps() ? WITH_STEPS : 0);
     out.putShort((short) push.tags().size());
     for (Tag tag : push.tags()) {
       out.putLong(tag.session()).putLong(tag.seq()).putLong(tag.ackedBelow());
@@ -138,6 +155,9 @@ public final class Entry {
       for (int i = 0; i < push.parts().size(); i++) {
         out.putFloat(factors.trust()[i]);
       }
+    }
+    if (push.saysSteps()) {
+      push.parts().forEach(part -> out.putLong(part.computedAt()));
     }
     MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
   }
@@ -212,6 +232,12 @@ public final class Entry {
                 new Command.Claim(
                     body.getLong(), body.getInt(), body.getLong(), body.get() != 0, body.getLong());
             case COMPARE -> new Command.Compare();
+            case STEPS -> {
+              long model = body.getLong();
+              byte[] steps = new byte[body.remaining()];
+              body.get(steps);
+              yield new Command.Steps(model, ModelSteps.of(steps));
+            }
             case REGISTER -> {
               byte[] record = new byte[body.remaining()];
               body.get(record);
@@ -222,7 +248,7 @@ public final class Entry {
                 new Command.Put(body.getLong(), body.getInt(), MemorySegment.ofBuffer(body));
             default ->
                 throw new IllegalArgumentException(
-                    "command type in the log: value=%d known=1..7".formatted(type));
+                    "command type in the log: value=%d known=1..7, 10".formatted(type));
           });
     }
     return commands;
@@ -235,7 +261,7 @@ public final class Entry {
       tags.add(new Tag(in.getLong(), in.getLong(), in.getLong()));
     }
     int flags = in.get();
-    Operation operation = Operation.ofId(flags & ~WITH_FACTORS & 0xff);
+    Operation operation = Operation.ofId(flags & ~(WITH_FACTORS | WITH_STEPS) & 0xff);
     int count = in.getInt();
     List<Part> parts = new ArrayList<>();
     for (int i = 0; i < count; i++) {
@@ -257,6 +283,9 @@ public final class Entry {
         trust[i] = in.getFloat();
       }
       factors = new PushCommand.Factors(gradientScale, trust);
+    }
+    if ((flags & WITH_STEPS) != 0) {
+      parts.replaceAll(part -> part.at(in.getLong()));
     }
     return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null);
   }

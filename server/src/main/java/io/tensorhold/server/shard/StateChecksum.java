@@ -21,6 +21,7 @@ import org.jspecify.annotations.Nullable;
 public final class StateChecksum implements StoreScan.Visitor {
   private final MessageDigest digest = sha256();
   private long sum;
+  private long index = -1;
 
   static long of(
       ShardState state,
@@ -55,8 +56,14 @@ public final class StateChecksum implements StoreScan.Visitor {
     addDigest();
   }
 
+  /** Index of the log that the state was of; −1 if there was none. */
+  public long index() {
+    return index;
+  }
+
   @Override
   public void state(byte[] record) {
+    index = ShardState.indexOf(record);
     add(record);
   }
 

@@ -34,7 +34,8 @@ import picocli.CommandLine.Option;
         "Train the demo's job with four workers under each consistency and gradient codec and as DiLoCo, or under each codec of the weights; print the bytes and the final loss of each.",
     footer = {
       "",
-      "Runs: bsp, ssp (staleness 4), asp; bf16, q8_linear, q4_0, topk and sign1, which are bsp;",
+      "Runs: bsp, ssp (staleness 4), asp, asp_aware (staleness-aware rate), the last three at a",
+      "rate that falls to 0.01 of itself, from a quarter of bsp's or, asp_aware, from the whole; bf16, q8_linear, q4_0, topk and sign1, which are bsp;",
       "diloco, which is bsp with H local steps of Adam, q4_0 on the wire and outer Nesterov.",
       "With --weights: f32; each narrower codec that weights are stored in, and the same with",
       "-stochastic; f32-state-float8 and bf16-stochastic-state-float8. All are bsp, and the",
@@ -94,7 +95,7 @@ public final class CompareCommand implements Callable<Integer> {
   @Override
   public Integer call() throws Exception {
     List<ComparedRun> all =
-        weights ? ComparedRun.ofWeights(steps) : ComparedRun.ofGradients(top, innerSteps);
+        weights ? ComparedRun.ofWeights(steps) : ComparedRun.ofGradients(top, innerSteps, steps);
     List<String> names = runs == null ? all.stream().map(ComparedRun::name).toList() : runs;
     for (String name : names) {
       if (all.stream().noneMatch(run -> run.name().equals(name))) {
@@ -174,7 +175,7 @@ public final class CompareCommand implements Callable<Integer> {
       client.delete(name, false);
       double loss = new Autoencoder(covariance).loss(encoder, decoder);
       Map<String, Object> figures = figures(run, seen, loss, optimum, seconds);
-      if (weights && run.stored().equals(ComparedRun.ofWeights(steps).getFirst().stored())) {
+      if (weights && run.stored().equals(ComparedRun.Stored.PLAIN)) {
         figures.put("rounded_once", roundedOnce(encoder, decoder, optimum));
       }
       return figures;

@@ -13,76 +13,95 @@ import java.util.List;
 /**
  * A way to train the demo's job.
  *
+ * @param staleness of SSP
  * @param innerSteps of DiLoCo between two sends of a fragment; 0: a gradient is sent every step
  */
 record ComparedRun(
     String name,
     Consistency consistency,
     int staleness,
+    Rate rate,
     GradientCodec gradients,
     int innerSteps,
     Stored stored) {
   static final double LEARNING_RATE = 0.003;
 
   /**
-   * How the servers keep what is trained.
+   * The learning rate.
    *
-   * @param rateFallsIn steps in which the learning rate falls to 0, by a cosine; 0: it stays
+   * @param start where it begins; where workers step by themselves it is the worker's share, unless
+   *     staleness lowers it
+   * @param fall steps of the optimizer over which it falls, along half a cosine; 0: it stays
+   * @param floor what is left of it in the end, as a share
+   * @param stalenessAware it is divided by 1 + the staleness of a gradient
    */
-  record Stored(Codec weights, boolean stochastic, StateCodec state, int rateFallsIn) {
-    static final Stored PLAIN = new Stored(Codec.F32, false, StateCodec.F32, 0);
+  record Rate(double start, int fall, double floor, boolean stalenessAware) {
+    static final Rate STAYS = new Rate(LEARNING_RATE, 0, 0, false);
+  }
+
+  /** How the servers keep what is trained. */
+  record Stored(Codec weights, boolean stochastic, StateCodec state) {
+    static final Stored PLAIN = new Stored(Codec.F32, false, StateCodec.F32);
   }
 
   /** Consistencies, codecs of gradients, and DiLoCo, in the order of the table. */
-  static List<ComparedRun> ofGradients(double topFraction, int innerSteps) {
+  static List<ComparedRun> ofGradients(double topFraction, int innerSteps, int steps) {
+    int all = steps * DemoTraining.WORKERS;
+    Rate shared = new Rate(LEARNING_RATE / DemoTraining.WORKERS, all, 0.01, false);
+    Rate aware = new Rate(LEARNING_RATE, all, 0.01, true);
     return List.of(
-        bsp("bsp", GradientCodec.F32, Stored.PLAIN),
-        plain("ssp", Consistency.SSP, 4, GradientCodec.F32, 0),
-        plain("asp", Consistency.ASP, 0, GradientCodec.F32, 0),
-        bsp("bf16", GradientCodec.of(Codec.BF16), Stored.PLAIN),
-        bsp("q8_linear", GradientCodec.of(Codec.Q8_LINEAR), Stored.PLAIN),
-        bsp("q4_0", GradientCodec.of(Codec.Q4_0).withErrorFeedback(), Stored.PLAIN),
-        bsp("topk", GradientCodec.topK(topFraction), Stored.PLAIN),
-        bsp("sign1", GradientCodec.of(Codec.SIGN1).withErrorFeedback(), Stored.PLAIN),
-        plain(
+        bsp("bsp", GradientCodec.F32),
+        alone("ssp", Consistency.SSP, 4, shared),
+        alone("asp", Consistency.ASP, 0, shared),
+        alone("asp_aware", Consistency.ASP, 0, aware),
+        bsp("bf16", GradientCodec.of(Codec.BF16)),
+        bsp("q8_linear", GradientCodec.of(Codec.Q8_LINEAR)),
+        bsp("q4_0", GradientCodec.of(Codec.Q4_0).withErrorFeedback()),
+        bsp("topk", GradientCodec.topK(topFraction)),
+        bsp("sign1", GradientCodec.of(Codec.SIGN1).withErrorFeedback()),
+        new ComparedRun(
             "diloco",
             Consistency.BSP,
             0,
+            Rate.STAYS,
             GradientCodec.of(Codec.Q4_0).withErrorFeedback(),
-            innerSteps));
+            innerSteps,
+            Stored.PLAIN));
   }
 
   /** Every codec of weights under both roundings, and of Adam's state, in the table's order. */
   static List<ComparedRun> ofWeights(int steps) {
     List<ComparedRun> runs = new ArrayList<>();
-    runs.add(weights("f32", Codec.F32, false, StateCodec.F32, steps));
+    runs.add(weights("f32", Stored.PLAIN, steps));
     for (Codec codec : Codec.values()) {
       if (codec.stochastic()) {
-        runs.add(weights(codec.label(), codec, false, StateCodec.F32, steps));
-        runs.add(weights(codec.label() + "-stochastic", codec, true, StateCodec.F32, steps));
+        String name = codec.label();
+        runs.add(weights(name, new Stored(codec, false, StateCodec.F32), steps));
+        runs.add(weights(name + "-stochastic", new Stored(codec, true, StateCodec.F32), steps));
       }
     }
-    runs.add(weights("f32-state-float8", Codec.F32, false, StateCodec.FLOAT8, steps));
-    runs.add(weights("bf16-stochastic-state-float8", Codec.BF16, true, StateCodec.FLOAT8, steps));
+    runs.add(weights("f32-state-float8", new Stored(Codec.F32, false, StateCodec.FLOAT8), steps));
+    runs.add(
+        weights(
+            "bf16-stochastic-state-float8",
+            new Stored(Codec.BF16, true, StateCodec.FLOAT8),
+            steps));
     return runs;
   }
 
-  private static ComparedRun weights(
-      String name, Codec weights, boolean stochastic, StateCodec state, int steps) {
-    return bsp(name, GradientCodec.F32, new Stored(weights, stochastic, state, steps));
+  private static ComparedRun weights(String name, Stored stored, int steps) {
+    Rate falls = new Rate(LEARNING_RATE, steps, 0, false);
+    return new ComparedRun(name, Consistency.BSP, 0, falls, GradientCodec.F32, 0, stored);
   }
 
-  private static ComparedRun bsp(String name, GradientCodec gradients, Stored stored) {
-    return new ComparedRun(name, Consistency.BSP, 0, gradients, 0, stored);
+  private static ComparedRun bsp(String name, GradientCodec gradients) {
+    return new ComparedRun(name, Consistency.BSP, 0, Rate.STAYS, gradients, 0, Stored.PLAIN);
   }
 
-  private static ComparedRun plain(
-      String name,
-      Consistency consistency,
-      int staleness,
-      GradientCodec gradients,
-      int innerSteps) {
-    return new ComparedRun(name, consistency, staleness, gradients, innerSteps, Stored.PLAIN);
+  private static ComparedRun alone(
+      String name, Consistency consistency, int staleness, Rate rate) {
+    return new ComparedRun(
+        name, consistency, staleness, rate, GradientCodec.F32, 0, Stored.PLAIN);
   }
 
   /** All of the model but its name and its tensors. */
@@ -91,6 +110,7 @@ record ComparedRun(
         ModelSpec.newBuilder()
             .setConsistency(consistency)
             .setStaleness(staleness)
+            .setStalenessAwareRate(rate.stalenessAware())
             .setWorkers(DemoTraining.WORKERS);
     OptimizerSpec.Builder optimizer = spec.getOptimizerBuilder();
     if (innerSteps > 0) {
@@ -103,12 +123,16 @@ record ComparedRun(
     }
     optimizer
         .setKind("adam")
-        .putHyper("lr", LEARNING_RATE)
+        .putHyper("lr", rate.start())
         .setStateCodecValue(stored.state().id())
         .setRounding(
             stored.stochastic() ? Rounding.ROUNDING_STOCHASTIC : Rounding.ROUNDING_NEAREST);
-    if (stored.rateFallsIn() > 0) {
-      optimizer.getScheduleBuilder().setKind("cosine").putHyper("period", stored.rateFallsIn());
+    if (rate.fall() > 0) {
+      optimizer
+          .getScheduleBuilder()
+          .setKind("cosine")
+          .putHyper("period", rate.fall())
+          .putHyper("floor", rate.floor());
     }
     return spec;
   }
