@@ -98,10 +98,8 @@ record ComparedRun(
     return new ComparedRun(name, Consistency.BSP, 0, Rate.STAYS, gradients, 0, Stored.PLAIN);
   }
 
-  private static ComparedRun alone(
-      String name, Consistency consistency, int staleness, Rate rate) {
-    return new ComparedRun(
-        name, consistency, staleness, rate, GradientCodec.F32, 0, Stored.PLAIN);
+  private static ComparedRun alone(String name, Consistency consistency, int staleness, Rate rate) {
+    return new ComparedRun(name, consistency, staleness, rate, GradientCodec.F32, 0, Stored.PLAIN);
   }
 
   /** All of the model but its name and its tensors. */
