@@ -1,6 +1,8 @@
-"""Draws docs/consistency-curves.svg and docs/compression-curves.svg from docs/training-curves.json.
+"""Draws docs/consistency-curves.svg and docs/compression-curves.svg from docs/training-curves.json, and
+docs/loss-curves.svg from docs/loss-curves.json.
 
     ./tensorhold compare --json docs/training-curves.json
+    ./tensorhold compare --weights --json docs/loss-curves.json
     python client/cli/src/test/python/training_curves.py docs        # needs matplotlib
 """
 
@@ -25,6 +27,13 @@ LABELS = {
 CONSISTENCY = ["bsp", "ssp", "asp", "asp_aware"]
 
 
+def points(report: dict, run: dict) -> tuple[list[float], list[float]]:
+    """Steps, and the loss at each above the optimum as a share of it."""
+    steps = [point[0] for point in run["curve"]] + [report["steps"]]
+    losses = [point[1] for point in run["curve"]] + [run["loss"]]
+    return steps, [loss / report["optimum"] - 1 for loss in losses]
+
+
 def draw(path: pathlib.Path, report: dict, names: list[str], bytes_too: bool) -> None:
     """One picture: each run's loss above the optimum by the steps of a worker."""
     runs = {run["name"]: run for run in report["runs"]}
@@ -35,14 +44,39 @@ def draw(path: pathlib.Path, report: dict, names: list[str], bytes_too: bool) ->
         label = LABELS.get(name, name)
         if bytes_too:
             label += f" ({(run['pushed_bytes'] + run['pulled_bytes']) / base:.3f} of the bytes)"
-        steps = [point[0] for point in run["curve"]] + [report["steps"]]
-        losses = [point[1] for point in run["curve"]] + [run["loss"]]
-        panel.plot(steps, [loss / report["optimum"] - 1 for loss in losses], label=label, linewidth=1.3)
+        panel.plot(*points(report, run), label=label, linewidth=1.3)
     panel.set_yscale("log")
     panel.set_xlabel("step of each worker")
     panel.set_ylabel("loss above the PCA optimum, as a share of it")
     panel.legend(fontsize=8)
     panel.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def draw_weights(path: pathlib.Path, report: dict) -> None:
+    """Codecs of the weights rounded to nearest, the same rounded stochastically, and of Adam's state."""
+    runs = {run["name"]: run for run in report["runs"]}
+    panels_of = {
+        "weights, rounded to nearest": [n for n in runs if "-" not in n],
+        "weights, rounded stochastically": ["f32"] + [n for n in runs if n.endswith("-stochastic")],
+        "Adam's state in float8": ["f32"] + [n for n in runs if n.endswith("-float8")],
+    }
+    figure, panels = plt.subplots(1, 3, figsize=(14, 4.8), sharey=True)
+    colours: dict[str, str] = {}
+    for panel, (title, names) in zip(panels, panels_of.items(), strict=True):
+        for name in names:
+            codec = name.removesuffix("-stochastic")
+            colour = colours.setdefault(codec, f"C{len(colours)}")
+            label = f"{name} ({runs[name]['loss'] / report['optimum'] - 1:+.2%})"
+            panel.plot(*points(report, runs[name]), label=label, color=colour, linewidth=1.3)
+        panel.set_title(title, fontsize=10)
+        panel.set_yscale("log")
+        panel.set_xlabel("step of each worker")
+        panel.legend(fontsize=7)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("loss above the PCA optimum, as a share of it")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
@@ -54,6 +88,7 @@ def main() -> None:
     compressed = [run["name"] for run in report["runs"] if run["name"] not in CONSISTENCY[1:]]
     draw(folder / "consistency-curves.svg", report, CONSISTENCY, bytes_too=False)
     draw(folder / "compression-curves.svg", report, compressed, bytes_too=True)
+    draw_weights(folder / "loss-curves.svg", json.loads((folder / "loss-curves.json").read_text()))
 
 
 if __name__ == "__main__":

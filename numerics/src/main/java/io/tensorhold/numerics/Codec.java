@@ -138,9 +138,9 @@ public enum Codec {
     return holdsNonFinite;
   }
 
-  /** Whether {@link #encodeStochastic} rounds at random here: BF16 and Q8_LINEAR. */
+  /** Whether {@link #encodeStochastic} is there: all that weights are rounded to when stored. */
   public boolean stochastic() {
-    return this == BF16 || this == Q8_LINEAR;
+    return computable() && storable() && this != F32;
   }
 
   /** Whether any run of elements has bytes of its own, so that it can be sent without the rest. */
@@ -236,8 +236,14 @@ public enum Codec {
   /**
    * Encodes {@code n} f32 values, each rounded up or down by a hash of the seed and of its index
    * counted from {@code f32Offset}; see {@link StochasticRounding}. NaN and infinities become what
-   * {@link #encode} makes of them, nothing finite becomes infinite, and what bf16 holds exactly is
-   * kept.
+   * {@link #encode} makes of them, nothing finite becomes infinite, and what f16, bf16 and fp8_e4m3
+   * hold exactly is kept.
+   *
+   * <p>What is below the code's last bit is its probability to be rounded up, in magnitude for the
+   * floats: 13 random bits for f16, 16 for bf16, 20 for fp8_e4m3; else 16, and an element of nf4
+   * goes to the next value of the table with the probability of the way to it. For q8_0 and q4_0
+   * the quotient is by the scale as it is stored. So the mean is the value, but for an element that
+   * is beyond the last code because of the scale's rounding, or opposite to q4_0's m.
    *
    * @throws IndexOutOfBoundsException if either segment is too short; nothing is written then
    * @throws UnsupportedOperationException unless {@link #stochastic}

@@ -39,10 +39,7 @@ final class ScalarFp8 extends ScalarGroups {
   void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count) {
     int largest = largest(f32, f32Off, count);
     if (largest >= ScalarKernels.F32_EXPONENT) {
-      ScalarKernels.write(dst, dstOff, Float.intBitsToFloat(largest));
-      for (int i = 0; i < GROUP; i++) {
-        dst.set(JAVA_BYTE, dstOff + 4 + i, (byte) 0);
-      }
+      encodeNonFinite(largest, dst, dstOff);
       return;
     }
     int scale = scale(largest);
@@ -53,6 +50,35 @@ final class ScalarFp8 extends ScalarGroups {
       float x = element(f32, f32Off, i, count) * inverse;
       x = Math.max(-limit, Math.min(limit, x));
       dst.set(JAVA_BYTE, dstOff + 4 + i, encode(x));
+    }
+  }
+
+  private static void encodeNonFinite(int largest, MemorySegment dst, long dstOff) {
+    ScalarKernels.write(dst, dstOff, Float.intBitsToFloat(largest));
+    dst.asSlice(dstOff + 4, GROUP).fill((byte) 0);
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count, long seed) {
+    int largest = largest(f32, f32Off, count);
+    if (largest >= ScalarKernels.F32_EXPONENT) {
+      encodeNonFinite(largest, dst, dstOff);
+      return;
+    }
+    int scale = scale(largest);
+    float inverse = inverse(scale);
+    int limit = Float.floatToRawIntBits(limit(scale));
+    dst.set(ScalarKernels.INT, dstOff, scale);
+    for (int i = 0; i < GROUP; i++) {
+      int bits = Float.floatToRawIntBits(element(f32, f32Off, i, count) * inverse);
+      int magnitude = Math.min(bits & Integer.MAX_VALUE, limit);
+      int random = StochasticRounding.bits(seed, i) >>> 12;
+      int code =
+          magnitude < LEAST_NORMAL
+              ? (int) (Float.intBitsToFloat(magnitude) * 0x1p9f + random * 0x1p-20f)
+              : (magnitude - BIAS + random) >>> 20;
+      dst.set(JAVA_BYTE, dstOff + 4 + i, (byte) (code | (bits >>> 24 & 0x80)));
     }
   }
 

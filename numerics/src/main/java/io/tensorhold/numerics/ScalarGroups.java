@@ -16,6 +16,12 @@ abstract class ScalarGroups implements CodecKernel {
   abstract void encodeGroup(
       MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count);
 
+  /**
+   * Encodes one group likewise, rounding by the seed; indices count from the group's first element.
+   */
+  abstract void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count, long seed);
+
   /** The value of element {@code i} of the group at an offset. */
   abstract float value(MemorySegment src, long groupOff, int i);
 
@@ -24,6 +30,17 @@ abstract class ScalarGroups implements CodecKernel {
     long out = dstOff;
     for (int done = 0; done < n; done += group) {
       encodeGroup(f32, f32Off + 4L * done, dst, out, Math.min(group, n - done));
+      out += groupBytes;
+    }
+  }
+
+  @Override
+  public final void encodeStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
+    long out = dstOff;
+    for (int done = 0; done < n; done += group) {
+      long own = StochasticRounding.advance(seed, done);
+      encodeGroupStochastic(f32, f32Off + 4L * done, dst, out, Math.min(group, n - done), own);
       out += groupBytes;
     }
   }

@@ -7,7 +7,16 @@ final class ScalarHalf {
   /** Bits of an f16 that are all set in a NaN or an infinity, and in nothing else. */
   static final int F16_EXPONENT = 0x7c00;
 
-  /** The same of a bf16. */
+  /** The largest finite f16. */
+  static final int F16_MAX = 0x7bff;
+
+  /** The difference of the exponents' biases, 127 and 15, in an f32's bits. */
+  static final int F16_BIAS = 112 << 23;
+
+  /** Bits of the f32 2⁻¹⁴, the smallest normal f16. */
+  static final int LEAST_NORMAL_F16 = 113 << 23;
+
+  /** The same as {@link #F16_EXPONENT}, of a bf16. */
   static final int BF16_EXPONENT = 0x7f80;
 
   /** Bits of the largest finite bf16, and those below it that an f32 has. */
@@ -52,6 +61,16 @@ final class ScalarHalf {
       for (int i = 0; i < n; i++) {
         short half = toF16(f32.get(ScalarKernels.INT, f32Off + 4L * i));
         dst.set(ScalarKernels.SHORT, dstOff + 2L * i, half);
+      }
+    }
+
+    @Override
+    public void encodeStochastic(
+        MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
+      for (int i = 0; i < n; i++) {
+        int bits = f32.get(ScalarKernels.INT, f32Off + 4L * i);
+        int random = StochasticRounding.bits(seed, i) >>> 19;
+        dst.set(ScalarKernels.SHORT, dstOff + 2L * i, toF16(bits, random));
       }
     }
 
@@ -123,6 +142,19 @@ final class ScalarHalf {
       return (short) (((bits >>> 16) & 0x8000) | 0x7e00 | ((bits >>> 13) & 0x1ff));
     }
     return Float.floatToFloat16(Float.intBitsToFloat(bits));
+  }
+
+  /** The f16 below or above in magnitude, by 13 random bits; never from finite to infinite. */
+  private static short toF16(int bits, int random) {
+    int magnitude = bits & Integer.MAX_VALUE;
+    if (magnitude >= ScalarKernels.F32_EXPONENT) {
+      return toF16(bits);
+    }
+    int half =
+        magnitude < LEAST_NORMAL_F16
+            ? (int) (Float.intBitsToFloat(magnitude) * 0x1p24f + random * 0x1p-13f)
+            : Math.min((magnitude - F16_BIAS + random) >>> 13, F16_MAX);
+    return (short) (half | (bits >>> 16 & 0x8000));
   }
 
   /** The bits of the f32 that equals an f16. */

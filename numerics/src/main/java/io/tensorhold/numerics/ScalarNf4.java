@@ -51,6 +51,9 @@ final class ScalarNf4 extends ScalarGroups {
     0.86147845f
   };
 
+  /** 1 / (the next value − this), and 0 for the last. */
+  static final float[] INVERSE_GAP = inverseGaps();
+
   static final ScalarNf4 INSTANCE = new ScalarNf4();
 
   private ScalarNf4() {
@@ -59,14 +62,30 @@ final class ScalarNf4 extends ScalarGroups {
 
   @Override
   void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count) {
-    float absmax = Float.intBitsToFloat(largest(f32, f32Off, count));
-    float inverse = inverse(absmax);
-    ScalarKernels.write(dst, dstOff, inverse == 0 && Float.isFinite(absmax) ? 0f : absmax);
+    float inverse = writeScale(dst, dstOff, Float.intBitsToFloat(largest(f32, f32Off, count)));
     for (int i = 0; i < GROUP; i += 2) {
       int even = code(element(f32, f32Off, i, count) * inverse);
       int odd = code(element(f32, f32Off, i + 1, count) * inverse);
       dst.set(JAVA_BYTE, dstOff + 4 + i / 2, (byte) (even << 4 | odd));
     }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count, long seed) {
+    float inverse = writeScale(dst, dstOff, Float.intBitsToFloat(largest(f32, f32Off, count)));
+    for (int i = 0; i < GROUP; i += 2) {
+      int even = code(element(f32, f32Off, i, count) * inverse, seed, i);
+      int odd = code(element(f32, f32Off, i + 1, count) * inverse, seed, i + 1);
+      dst.set(JAVA_BYTE, dstOff + 4 + i / 2, (byte) (even << 4 | odd));
+    }
+  }
+
+  /** Writes the absmax of a group; gives what its elements are multiplied by. */
+  static float writeScale(MemorySegment dst, long dstOff, float absmax) {
+    float inverse = inverse(absmax);
+    ScalarKernels.write(dst, dstOff, inverse == 0 && Float.isFinite(absmax) ? 0f : absmax);
+    return inverse;
   }
 
   /** 1 / absmax, or 0 where that is not finite: an absmax so small is stored as 0. */
@@ -84,6 +103,27 @@ final class ScalarNf4 extends ScalarGroups {
       code += x > middle ? 1 : 0;
     }
     return code;
+  }
+
+  /** The code at or below, or the next with the probability of the way to it. */
+  private static int code(float x, long seed, int i) {
+    if (Float.isNaN(x)) {
+      return ZERO;
+    }
+    int code = 0;
+    while (code < 15 && x >= TABLE[code + 1]) {
+      code++;
+    }
+    boolean up = StochasticRounding.fraction(seed, i) < (x - TABLE[code]) * INVERSE_GAP[code];
+    return up ? code + 1 : code;
+  }
+
+  private static float[] inverseGaps() {
+    float[] inverse = new float[TABLE.length];
+    for (int i = 0; i < 15; i++) {
+      inverse[i] = 1f / (TABLE[i + 1] - TABLE[i]);
+    }
+    return inverse;
   }
 
   @Override

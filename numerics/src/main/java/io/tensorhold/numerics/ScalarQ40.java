@@ -20,19 +20,41 @@ final class ScalarQ40 extends ScalarGroups {
 
   @Override
   void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count) {
-    int largest = largest(f32, f32Off, count);
-    int first = 0;
-    while ((f32.get(ScalarKernels.INT, f32Off + 4L * first) & Integer.MAX_VALUE) != largest) {
-      first++;
-    }
-    float d = ScalarKernels.read(f32, f32Off + 4L * first) / -8f;
-    float inverse = inverse(d);
-    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
+    float inverse = inverse(writeScale(dst, dstOff, firstLargest(f32, f32Off, count)));
     for (int i = 0; i < HALF; i++) {
       int low = code(element(f32, f32Off, i, count) * inverse);
       int high = code(element(f32, f32Off, i + HALF, count) * inverse);
       dst.set(JAVA_BYTE, dstOff + 2 + i, (byte) (low | high << 4));
     }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count, long seed) {
+    writeScale(dst, dstOff, firstLargest(f32, f32Off, count));
+    float inverse = inverse(ScalarQ80.scale(dst, dstOff)); // as stored, so that the mean is right
+    for (int i = 0; i < HALF; i++) {
+      int low = code(element(f32, f32Off, i, count) * inverse, seed, i);
+      int high = code(element(f32, f32Off, i + HALF, count) * inverse, seed, i + HALF);
+      dst.set(JAVA_BYTE, dstOff + 2 + i, (byte) (low | high << 4));
+    }
+  }
+
+  /** The first element with the largest magnitude. */
+  private static float firstLargest(MemorySegment f32, long f32Off, int count) {
+    int largest = largest(f32, f32Off, count);
+    int first = 0;
+    while ((f32.get(ScalarKernels.INT, f32Off + 4L * first) & Integer.MAX_VALUE) != largest) {
+      first++;
+    }
+    return ScalarKernels.read(f32, f32Off + 4L * first);
+  }
+
+  /** Writes the f16 scale of a group with an m; gives it as it was in f32. */
+  static float writeScale(MemorySegment dst, long dstOff, float m) {
+    float d = m / -8f;
+    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
+    return d;
   }
 
   /**
@@ -50,6 +72,10 @@ final class ScalarQ40 extends ScalarGroups {
 
   private static int code(float quotient) {
     return Math.min(15, (int) (quotient + 8.5f));
+  }
+
+  private static int code(float quotient, long seed, int i) {
+    return Math.clamp((int) (quotient + 8f + StochasticRounding.fraction(seed, i)), 0, 15);
   }
 
   @Override

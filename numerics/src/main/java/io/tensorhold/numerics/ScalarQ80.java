@@ -16,13 +16,31 @@ final class ScalarQ80 extends ScalarGroups {
 
   @Override
   void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count) {
-    float d = Float.intBitsToFloat(largest(f32, f32Off, count)) / 127f;
+    float d = writeScale(dst, dstOff, Float.intBitsToFloat(largest(f32, f32Off, count)));
     float inverse = inverse(d);
-    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
     for (int i = 0; i < GROUP; i++) {
       float x = element(f32, f32Off, i, count);
       dst.set(JAVA_BYTE, dstOff + 2 + i, (byte) roundHalfAway(x * inverse));
     }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count, long seed) {
+    writeScale(dst, dstOff, Float.intBitsToFloat(largest(f32, f32Off, count)));
+    float inverse = inverse(scale(dst, dstOff)); // as stored, so that the mean is right
+    for (int i = 0; i < GROUP; i++) {
+      float quotient = element(f32, f32Off, i, count) * inverse;
+      int q = ScalarQ8Linear.floor(quotient, StochasticRounding.fraction(seed, i));
+      dst.set(JAVA_BYTE, dstOff + 2 + i, (byte) q);
+    }
+  }
+
+  /** Writes the f16 scale of a group with a largest magnitude; gives it as it was in f32. */
+  static float writeScale(MemorySegment dst, long dstOff, float absmax) {
+    float d = absmax / 127f;
+    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
+    return d;
   }
 
   /**

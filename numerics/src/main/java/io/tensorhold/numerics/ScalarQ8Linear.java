@@ -15,9 +15,6 @@ final class ScalarQ8Linear extends ScalarGroups {
   /** Added to an f32 below 2²², it leaves rint of it in the low bits: their unit is 1 there. */
   static final float RINT = 0x1.8p23f;
 
-  /** The fractions that stochastic rounding adds are multiples of this; then sums are exact. */
-  static final float FRACTION = 0x1p-16f;
-
   static final ScalarQ8Linear INSTANCE = new ScalarQ8Linear();
 
   private ScalarQ8Linear() {
@@ -39,28 +36,23 @@ final class ScalarQ8Linear extends ScalarGroups {
   }
 
   @Override
-  public void encodeStochastic(
-      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
-    for (int done = 0; done < n; done += GROUP) {
-      int count = Math.min(GROUP, n - done);
-      long in = f32Off + 4L * done;
-      long out = dstOff + (long) (done / GROUP) * GROUP_BYTES;
-      float absmax = Float.intBitsToFloat(largest(f32, in, count));
-      float factor = factor(absmax);
-      writeScale(dst, out, absmax, factor);
-      for (int i = 0; i < GROUP; i++) {
-        int q = 0;
-        if (factor != 0 && i < count) {
-          float fraction = (StochasticRounding.bits(seed, done + i) >>> 16) * FRACTION;
-          q = floor(element(f32, in, i, count) * factor, fraction);
-        }
-        dst.set(JAVA_BYTE, out + 4 + i, (byte) q);
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count, long seed) {
+    float absmax = Float.intBitsToFloat(largest(f32, f32Off, count));
+    float factor = factor(absmax);
+    writeScale(dst, dstOff, absmax, factor);
+    for (int i = 0; i < GROUP; i++) {
+      int q = 0;
+      if (factor != 0 && i < count) {
+        float quotient = ScalarKernels.read(f32, f32Off + 4L * i) * factor;
+        q = floor(quotient, StochasticRounding.fraction(seed, i));
       }
+      dst.set(JAVA_BYTE, dstOff + 4 + i, (byte) q);
     }
   }
 
   /** The integer at or below quotient + fraction, from −127 to 127. */
-  private static int floor(float quotient, float fraction) {
+  static int floor(float quotient, float fraction) {
     return Math.clamp((int) (quotient + 128f + fraction) - 128, -127, 127);
   }
 

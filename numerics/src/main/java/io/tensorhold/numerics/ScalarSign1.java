@@ -26,6 +26,12 @@ final class ScalarSign1 extends ScalarGroups {
     }
   }
 
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int count, long seed) {
+    throw new UnsupportedOperationException("sign1 rounds to nearest only");
+  }
+
   /** The mean of |x| over the elements that are there, summed in f64 from the first on. */
   static float meanMagnitude(MemorySegment f32, long f32Off, int count) {
     double sum = 0;

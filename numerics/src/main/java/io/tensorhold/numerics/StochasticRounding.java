@@ -13,6 +13,9 @@ public final class StochasticRounding {
   static final int MUL1 = 0x85eb_ca6b;
   static final int MUL2 = 0xc2b2_ae35;
 
+  /** The unit of {@link #fraction}: sums with quotients below 256 are exact. */
+  static final float FRACTION = 0x1p-16f;
+
   private StochasticRounding() {}
 
   /**
@@ -38,6 +41,11 @@ public final class StochasticRounding {
   /** 32 random bits for an element. */
   static int bits(long seed, int index) {
     return mix32(mix32(index + (int) seed) ^ (int) (seed >>> 32));
+  }
+
+  /** A number from 0 on and below 1 for an element, a multiple of {@link #FRACTION}. */
+  static float fraction(long seed, int index) {
+    return (bits(seed, index) >>> 16) * FRACTION;
   }
 
   /** The seed for the elements from an index on, which then count from 0. */

@@ -12,6 +12,7 @@ import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -25,7 +26,7 @@ final class VectorFp8 extends VectorGroups {
   private static final VectorSpecies<Byte> MANY = ByteVector.SPECIES_PREFERRED;
 
   private VectorFp8() {
-    super(Codec.FP8_E4M3, ScalarFp8.INSTANCE);
+    super(Codec.FP8_E4M3, ScalarFp8.INSTANCE, VectorLanes.BYTES);
   }
 
   @Override
@@ -38,18 +39,20 @@ final class VectorFp8 extends VectorGroups {
     scalar.encode(f32, f32Off + 4L * done, dst, dstOff + (long) groups * GROUP_BYTES, n - done);
   }
 
-  private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    int largest = VectorLanes.largest(f32, f32Off, GROUP);
+  private void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
+    MemorySegment x = values(f32, f32Off, GROUP);
+    int largest = VectorLanes.largest(x, GROUP);
     if (largest >= ScalarKernels.F32_EXPONENT) {
-      ScalarFp8.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
+      scalar.encode(f32, f32Off, dst, dstOff, GROUP);
       return;
     }
     int scale = ScalarFp8.scale(largest);
     float inverse = ScalarFp8.inverse(scale);
     float limit = ScalarFp8.limit(scale);
     dst.set(ScalarKernels.INT, dstOff, scale);
+    MemorySegment codes = dst.asSlice(dstOff + 4, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      IntVector bits = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse).reinterpretAsInts();
+      IntVector bits = VectorLanes.floats(x, 4L * i).mul(inverse).reinterpretAsInts();
       IntVector magnitude =
           bits.and(Integer.MAX_VALUE).min(Float.floatToRawIntBits(limit)); // as integers in order
       IntVector odd = magnitude.lanewise(VectorOperators.LSHR, 20).and(1);
@@ -62,7 +65,41 @@ final class VectorFp8 extends VectorGroups {
               .sub(Float.floatToRawIntBits(SUBNORMAL));
       IntVector code = normal.blend(subnormal, magnitude.compare(VectorOperators.LT, LEAST_NORMAL));
       IntVector sign = bits.lanewise(VectorOperators.LSHR, 24).and(0x80);
-      VectorLanes.storeBytes(code.or(sign), dst, dstOff + 4 + i);
+      VectorLanes.storeBytes(code.or(sign), codes, i);
+    }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    MemorySegment x = values(f32, f32Off, GROUP);
+    int largest = VectorLanes.largest(x, GROUP);
+    if (largest >= ScalarKernels.F32_EXPONENT) {
+      scalar.encode(f32, f32Off, dst, dstOff, GROUP);
+      return;
+    }
+    int scale = ScalarFp8.scale(largest);
+    float inverse = ScalarFp8.inverse(scale);
+    int limit = Float.floatToRawIntBits(ScalarFp8.limit(scale));
+    dst.set(ScalarKernels.INT, dstOff, scale);
+    MemorySegment codes = dst.asSlice(dstOff + 4, GROUP);
+    for (int i = 0; i < GROUP; i += LANES) {
+      IntVector bits = VectorLanes.floats(x, 4L * i).mul(inverse).reinterpretAsInts();
+      IntVector magnitude = bits.and(Integer.MAX_VALUE).min(limit);
+      VectorMask<Integer> small = magnitude.compare(VectorOperators.LT, LEAST_NORMAL);
+      IntVector sign = bits.lanewise(VectorOperators.LSHR, 24).and(0x80);
+      IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 12);
+      IntVector normal = magnitude.sub(BIAS).add(random).lanewise(VectorOperators.LSHR, 20);
+      FloatVector fraction =
+          ((FloatVector) random.convertShape(VectorOperators.I2F, VectorLanes.F, 0)).mul(0x1p-20f);
+      FloatVector sum = magnitude.reinterpretAsFloats().mul(0x1p9f).add(fraction);
+      IntVector subnormal = (IntVector) sum.convertShape(VectorOperators.F2I, VectorLanes.I, 0);
+      ((ByteVector)
+              normal
+                  .blend(subnormal, small)
+                  .or(sign)
+                  .convertShape(VectorOperators.I2B, VectorLanes.B, 0))
+          .intoMemorySegment(codes, i, LE);
     }
   }
 
@@ -83,8 +120,10 @@ final class VectorFp8 extends VectorGroups {
       return;
     }
     float scale = ScalarKernels.read(src, srcOff);
+    MemorySegment codes = src.asSlice(srcOff + 4, GROUP);
+    MemorySegment y = values(f32, f32Off, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      IntVector code = VectorLanes.bytes(src, srcOff + 4 + i);
+      IntVector code = VectorLanes.bytes(codes, i);
       IntVector magnitude = code.and(0x7f);
       // With an exponent of 0 there is no hidden bit: (1 + m) / 128 must become m / 64.
       FloatVector normal =
@@ -98,7 +137,7 @@ final class VectorFp8 extends VectorGroups {
       int nan = Float.floatToRawIntBits(Float.NaN);
       value
           .blend(nan, magnitude.compare(VectorOperators.EQ, ScalarFp8.NAN))
-          .intoMemorySegment(f32, f32Off + 4L * i, LE);
+          .intoMemorySegment(y, 4L * i, LE);
     }
   }
 

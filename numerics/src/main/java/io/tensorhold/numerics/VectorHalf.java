@@ -6,6 +6,7 @@ import static io.tensorhold.numerics.VectorLanes.LANES;
 import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorMask;
@@ -63,6 +64,45 @@ final class VectorHalf {
       ScalarHalf.F16.INSTANCE.encode(f32, f32Off + 4L * bound, dst, dstOff + 2L * bound, n - bound);
     }
 
+    @Override
+    public void encodeStochastic(
+        MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
+      int bound = F.loopBound(n);
+      for (int i = 0; i < bound; i += LANES) {
+        IntVector bits = VectorLanes.ints(f32, f32Off + 4L * i);
+        IntVector magnitude = bits.and(Integer.MAX_VALUE);
+        IntVector sign = bits.lanewise(VectorOperators.LSHR, 16).and(0x8000);
+        IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 19);
+        IntVector normal =
+            magnitude
+                .sub(ScalarHalf.F16_BIAS)
+                .add(random)
+                .lanewise(VectorOperators.LSHR, 13)
+                .min(ScalarHalf.F16_MAX);
+        FloatVector fraction =
+            ((FloatVector) random.convertShape(VectorOperators.I2F, F, 0)).mul(0x1p-13f);
+        FloatVector sum = magnitude.reinterpretAsFloats().mul(0x1p24f).add(fraction);
+        IntVector subnormal = (IntVector) sum.convertShape(VectorOperators.F2I, I, 0);
+        IntVector nan = magnitude.lanewise(VectorOperators.LSHR, 13).and(0x1ff).or(0x7e00);
+        IntVector half =
+            normal
+                .blend(
+                    subnormal, magnitude.compare(VectorOperators.LT, ScalarHalf.LEAST_NORMAL_F16))
+                .blend(0x7c00, magnitude.compare(VectorOperators.EQ, ScalarKernels.F32_EXPONENT))
+                .blend(nan, magnitude.compare(VectorOperators.GT, ScalarKernels.F32_EXPONENT))
+                .or(sign);
+        ((ShortVector) half.convertShape(VectorOperators.I2S, VectorLanes.S, 0))
+            .intoMemorySegment(dst, dstOff + 2L * i, LE);
+      }
+      ScalarHalf.F16.INSTANCE.encodeStochastic(
+          f32,
+          f32Off + 4L * bound,
+          dst,
+          dstOff + 2L * bound,
+          n - bound,
+          StochasticRounding.advance(seed, bound));
+    }
+
     /** The nearest f16, in the low 16 bits of each lane. */
     private static IntVector toF16(IntVector bits) {
       IntVector magnitude = bits.and(Integer.MAX_VALUE);
@@ -116,7 +156,6 @@ final class VectorHalf {
 
   static final class Bf16 implements CodecKernel {
     static final Bf16 INSTANCE = new Bf16();
-    private static final IntVector INDICES = IntVector.zero(I).addIndex(1);
 
     private Bf16() {}
 
@@ -142,23 +181,31 @@ final class VectorHalf {
     @Override
     public void encodeStochastic(
         MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
-      for (int i = 0; i < n; i += LANES) {
-        VectorMask<Integer> there = I.indexInRange(i, n);
-        IntVector bits = IntVector.fromMemorySegment(I, f32, f32Off + 4L * i, LE, there);
+      int bound = F.loopBound(n);
+      for (int i = 0; i < bound; i += LANES) {
+        IntVector bits = VectorLanes.ints(f32, f32Off + 4L * i);
+        IntVector nearest = toBf16(bits);
         IntVector magnitude = bits.and(Integer.MAX_VALUE);
-        IntVector random =
-            VectorRandom.bits(seed, INDICES.add(i)).lanewise(VectorOperators.LSHR, 16);
+        IntVector random = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 16);
         IntVector rounded =
             magnitude
                 .add(random)
                 .min(ScalarHalf.BF16_MAX)
                 .or(bits.and(Integer.MIN_VALUE))
                 .lanewise(VectorOperators.LSHR, 16);
-        VectorMask<Integer> finite =
-            magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT);
-        VectorLanes.halves(toBf16(bits).blend(rounded, finite))
-            .intoMemorySegment(dst, dstOff + 2L * i, LE, there.cast(VectorLanes.S));
+        IntVector half =
+            nearest.blend(
+                rounded, magnitude.compare(VectorOperators.LT, ScalarKernels.F32_EXPONENT));
+        ((ShortVector) half.convertShape(VectorOperators.I2S, VectorLanes.S, 0))
+            .intoMemorySegment(dst, dstOff + 2L * i, LE);
       }
+      ScalarHalf.Bf16.INSTANCE.encodeStochastic(
+          f32,
+          f32Off + 4L * bound,
+          dst,
+          dstOff + 2L * bound,
+          n - bound,
+          StochasticRounding.advance(seed, bound));
     }
 
     @Override

@@ -6,6 +6,7 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
@@ -46,7 +47,8 @@ final class VectorLanes {
 
   /** Stores results of arithmetic: every NaN as the same NaN. */
   static void store(MemorySegment f32, long offset, FloatVector values) {
-    values.blend(NAN, values.test(VectorOperators.IS_NAN)).intoMemorySegment(f32, offset, LE);
+    VectorMask<Float> isNan = values.compare(VectorOperators.NE, values);
+    values.blend(NAN, isNan).intoMemorySegment(f32, offset, LE);
   }
 
   /** A magnitude with the signs of a vector. */
@@ -88,13 +90,13 @@ final class VectorLanes {
   }
 
   /**
-   * Bits of the largest magnitude of {@code count} elements, a multiple of the lanes. As integers,
-   * magnitudes of f32 are in the order of the values, with NaN above infinity.
+   * Bits of the largest magnitude of the first {@code count} elements, a multiple of the lanes. As
+   * integers, magnitudes of f32 are in the order of the values, with NaN above infinity.
    */
-  static int largest(MemorySegment f32, long offset, int count) {
-    IntVector largest = ints(f32, offset).and(Integer.MAX_VALUE);
-    for (int i = LANES; i < count; i += LANES) {
-      largest = largest.max(ints(f32, offset + 4L * i).and(Integer.MAX_VALUE));
+  static int largest(MemorySegment f32, int count) {
+    IntVector largest = IntVector.zero(I);
+    for (int i = 0; i < count; i += LANES) {
+      largest = largest.max(ints(f32, 4L * i).and(Integer.MAX_VALUE));
     }
     return largest.reduceLanes(VectorOperators.MAX);
   }

@@ -10,6 +10,7 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.LongVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -20,19 +21,20 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorNf4 extends VectorGroups {
   static final VectorNf4 INSTANCE = new VectorNf4();
 
-  private static final boolean WIDE = LANES == 16;
   private static final VectorSpecies<Long> L = LongVector.SPECIES_512;
   private static final VectorSpecies<Byte> PAIRS = ByteVector.SPECIES_64;
   private static final FloatVector TABLE =
       FloatVector.fromArray(FloatVector.SPECIES_512, ScalarNf4.TABLE, 0);
+  private static final FloatVector INVERSE_GAP =
+      FloatVector.fromArray(FloatVector.SPECIES_512, ScalarNf4.INVERSE_GAP, 0);
 
   private VectorNf4() {
-    super(Codec.NF4, ScalarNf4.INSTANCE);
+    super(Codec.NF4, ScalarNf4.INSTANCE, LANES == 16);
   }
 
   @Override
   public void encode(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n) {
-    int groups = WIDE ? n / GROUP : 0;
+    int groups = vectors ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       encodeGroup(f32, f32Off + 4L * GROUP * g, dst, dstOff + (long) GROUP_BYTES * g);
     }
@@ -40,22 +42,54 @@ final class VectorNf4 extends VectorGroups {
     scalar.encode(f32, f32Off + 4L * done, dst, dstOff + (long) groups * GROUP_BYTES, n - done);
   }
 
-  private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+  private void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
+    MemorySegment values = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(values, GROUP));
     float inverse = ScalarNf4.inverse(absmax);
     if (inverse == 0) {
-      ScalarNf4.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
+      scalar.encode(f32, f32Off, dst, dstOff, GROUP);
       return;
     }
     dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    MemorySegment pairs = dst.asSlice(dstOff + 4, GROUP / 2);
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
-      // A long holds an even code and, above it, the odd one that follows.
-      LongVector two = codes(x).reinterpretAsLongs();
-      LongVector pair =
-          two.lanewise(VectorOperators.LSHL, 4).or(two.lanewise(VectorOperators.LSHR, 32));
-      ((ByteVector) pair.convertShape(VectorOperators.L2B, PAIRS, 0))
-          .intoMemorySegment(dst, dstOff + 4 + i / 2, LE);
+      FloatVector x = VectorLanes.floats(values, 4L * i).mul(inverse);
+      storePairs(codes(x), pairs, i / 2);
+    }
+  }
+
+  private static void storePairs(IntVector codes, MemorySegment dst, long offset) {
+    // A long holds an even code and, above it, the odd one that follows.
+    LongVector two = codes.reinterpretAsLongs();
+    LongVector pair =
+        two.lanewise(VectorOperators.LSHL, 4).or(two.lanewise(VectorOperators.LSHR, 32));
+    ((ByteVector) pair.convertShape(VectorOperators.L2B, PAIRS, 0))
+        .intoMemorySegment(dst, offset, LE);
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    MemorySegment values = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(values, GROUP));
+    float inverse = ScalarNf4.inverse(absmax);
+    if (inverse == 0) {
+      scalar.encodeStochastic(f32, f32Off, dst, dstOff, GROUP, seed);
+      return;
+    }
+    dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    MemorySegment pairs = dst.asSlice(dstOff + 4, GROUP / 2);
+    for (int i = 0; i < GROUP; i += LANES) {
+      FloatVector x = VectorLanes.floats(values, 4L * i).mul(inverse);
+      IntVector code = IntVector.zero(VectorLanes.I);
+      for (int next = 1; next < 16; next++) {
+        VectorMask<Float> reached = x.compare(VectorOperators.GE, ScalarNf4.TABLE[next]);
+        code = code.add(1, reached.cast(VectorLanes.I));
+      }
+      var place = code.toShuffle().cast(FloatVector.SPECIES_512);
+      FloatVector way = x.sub(TABLE.rearrange(place)).mul(INVERSE_GAP.rearrange(place));
+      VectorMask<Float> up = VectorRandom.fractions(seed, i).compare(VectorOperators.LT, way);
+      storePairs(code.add(1, up.cast(VectorLanes.I)), pairs, i / 2);
     }
   }
 
@@ -69,7 +103,7 @@ final class VectorNf4 extends VectorGroups {
 
   @Override
   public void decode(MemorySegment src, long srcOff, MemorySegment f32, long f32Off, int n) {
-    int groups = WIDE ? n / GROUP : 0;
+    int groups = vectors ? n / GROUP : 0;
     for (int g = 0; g < groups; g++) {
       decodeGroup(src, srcOff + (long) GROUP_BYTES * g, f32, f32Off + 4L * GROUP * g);
     }
@@ -84,10 +118,12 @@ final class VectorNf4 extends VectorGroups {
       return;
     }
     float absmax = ScalarKernels.read(src, srcOff);
+    MemorySegment pairs = src.asSlice(srcOff + 4, GROUP / 2);
+    MemorySegment values = values(f32, f32Off, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
       LongVector pair =
           (LongVector)
-              ByteVector.fromMemorySegment(PAIRS, src, srcOff + 4 + i / 2, LE)
+              ByteVector.fromMemorySegment(PAIRS, pairs, i / 2, LE)
                   .convertShape(VectorOperators.B2L, L, 0);
       LongVector even = pair.lanewise(VectorOperators.LSHR, 4).and(15);
       LongVector odd = pair.and(15).lanewise(VectorOperators.LSHL, 32);
@@ -95,7 +131,7 @@ final class VectorNf4 extends VectorGroups {
       TABLE
           .rearrange(codes.toShuffle().cast(FloatVector.SPECIES_512))
           .mul(absmax)
-          .intoMemorySegment(f32, f32Off + 4L * i, LE);
+          .intoMemorySegment(values, 4L * i, LE);
     }
   }
 

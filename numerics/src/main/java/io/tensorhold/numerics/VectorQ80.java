@@ -6,7 +6,9 @@ import static io.tensorhold.numerics.VectorLanes.LANES;
 import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorOperators;
 
 /** q8_0 with the Vector API. */
 final class VectorQ80 extends VectorGroups {
@@ -16,7 +18,7 @@ final class VectorQ80 extends VectorGroups {
   private static final int BELOW_HALF = 0x3eff_ffff;
 
   private VectorQ80() {
-    super(Codec.Q8_0, ScalarQ80.INSTANCE);
+    super(Codec.Q8_0, ScalarQ80.INSTANCE, VectorLanes.BYTES);
   }
 
   @Override
@@ -30,15 +32,32 @@ final class VectorQ80 extends VectorGroups {
   }
 
   private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float d = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP)) / 127f;
-    float inverse = ScalarQ80.inverse(d);
-    dst.set(ScalarKernels.SHORT, dstOff, ScalarHalf.toF16(Float.floatToIntBits(d)));
+    MemorySegment values = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(values, GROUP));
+    float inverse = ScalarQ80.inverse(ScalarQ80.writeScale(dst, dstOff, absmax));
+    MemorySegment codes = dst.asSlice(dstOff + 2, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector x = VectorLanes.floats(f32, f32Off + 4L * i).mul(inverse);
+      FloatVector x = VectorLanes.floats(values, 4L * i).mul(inverse);
       // Half away from zero: with 0.5 itself, the f32 just below 0.5 would become 1.
       FloatVector half =
           x.reinterpretAsInts().and(Integer.MIN_VALUE).or(BELOW_HALF).reinterpretAsFloats();
-      VectorLanes.storeBytes(VectorLanes.truncate(x.add(half)), dst, dstOff + 2 + i);
+      VectorLanes.storeBytes(VectorLanes.truncate(x.add(half)), codes, i);
+    }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    MemorySegment values = values(f32, f32Off, GROUP);
+    ScalarQ80.writeScale(dst, dstOff, Float.intBitsToFloat(VectorLanes.largest(values, GROUP)));
+    float inverse = ScalarQ80.inverse(ScalarQ80.scale(dst, dstOff));
+    MemorySegment codes = dst.asSlice(dstOff + 2, GROUP);
+    for (int i = 0; i < GROUP; i += LANES) {
+      FloatVector quotient = VectorLanes.floats(values, 4L * i).mul(inverse);
+      ((ByteVector)
+              VectorQ8Linear.floor(quotient, seed, i)
+                  .convertShape(VectorOperators.I2B, VectorLanes.B, 0))
+          .intoMemorySegment(codes, i, LE);
     }
   }
 
@@ -59,10 +78,12 @@ final class VectorQ80 extends VectorGroups {
       return;
     }
     float d = ScalarQ80.scale(src, srcOff);
+    MemorySegment codes = src.asSlice(srcOff + 2, GROUP);
+    MemorySegment values = values(f32, f32Off, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      VectorLanes.toFloats(VectorLanes.bytes(src, srcOff + 2 + i))
+      VectorLanes.toFloats(VectorLanes.bytes(codes, i))
           .mul(d)
-          .intoMemorySegment(f32, f32Off + 4L * i, LE);
+          .intoMemorySegment(values, 4L * i, LE);
     }
   }
 

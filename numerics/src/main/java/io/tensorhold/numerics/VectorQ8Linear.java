@@ -1,6 +1,5 @@
 package io.tensorhold.numerics;
 
-import static io.tensorhold.numerics.ScalarQ8Linear.FRACTION;
 import static io.tensorhold.numerics.ScalarQ8Linear.GROUP;
 import static io.tensorhold.numerics.ScalarQ8Linear.GROUP_BYTES;
 import static io.tensorhold.numerics.ScalarQ8Linear.RINT;
@@ -9,6 +8,7 @@ import static io.tensorhold.numerics.VectorLanes.LANES;
 import static io.tensorhold.numerics.VectorLanes.LE;
 
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
@@ -20,10 +20,8 @@ final class VectorQ8Linear extends VectorGroups {
   /** Bits of 2¹²⁷: no code makes a scale up to it overflow. */
   private static final int SAFE = 254 << 23;
 
-  private static final IntVector INDICES = IntVector.zero(VectorLanes.I).addIndex(1);
-
   private VectorQ8Linear() {
-    super(Codec.Q8_LINEAR, ScalarQ8Linear.INSTANCE);
+    super(Codec.Q8_LINEAR, ScalarQ8Linear.INSTANCE, VectorLanes.BYTES);
   }
 
   @Override
@@ -36,51 +34,46 @@ final class VectorQ8Linear extends VectorGroups {
     scalar.encode(f32, f32Off + 4L * done, dst, dstOff + (long) groups * GROUP_BYTES, n - done);
   }
 
-  private static void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
-    float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, f32Off, GROUP));
+  private void encodeGroup(MemorySegment f32, long f32Off, MemorySegment dst, long dstOff) {
+    MemorySegment x = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(x, GROUP));
     float factor = ScalarQ8Linear.factor(absmax);
     if (factor == 0) {
-      ScalarQ8Linear.INSTANCE.encode(f32, f32Off, dst, dstOff, GROUP);
+      scalar.encode(f32, f32Off, dst, dstOff, GROUP);
       return;
     }
     dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    MemorySegment codes = dst.asSlice(dstOff + 4, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      FloatVector q = VectorLanes.floats(f32, f32Off + 4L * i).mul(factor).add(RINT);
-      VectorLanes.storeBytes(q.reinterpretAsInts(), dst, dstOff + 4 + i);
+      FloatVector q = VectorLanes.floats(x, 4L * i).mul(factor).add(RINT);
+      VectorLanes.storeBytes(q.reinterpretAsInts(), codes, i);
     }
   }
 
   @Override
-  public void encodeStochastic(
-      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, int n, long seed) {
-    int groups = VectorLanes.BYTES ? n / GROUP : 0;
-    for (int g = 0; g < groups; g++) {
-      long in = f32Off + 4L * GROUP * g;
-      long out = dstOff + (long) GROUP_BYTES * g;
-      float absmax = Float.intBitsToFloat(VectorLanes.largest(f32, in, GROUP));
-      float factor = ScalarQ8Linear.factor(absmax);
-      if (factor == 0) {
-        scalar.encode(f32, in, dst, out, GROUP);
-        continue;
-      }
-      dst.set(ScalarKernels.INT, out, Float.floatToRawIntBits(absmax));
-      for (int i = 0; i < GROUP; i += LANES) {
-        IntVector random = VectorRandom.bits(seed, INDICES.add(g * GROUP + i));
-        FloatVector fraction =
-            VectorLanes.toFloats(random.lanewise(VectorOperators.LSHR, 16)).mul(FRACTION);
-        FloatVector sum = VectorLanes.floats(f32, in + 4L * i).mul(factor).add(128f).add(fraction);
-        VectorLanes.storeBytes(
-            VectorLanes.truncate(sum).sub(128).min(127).max(-127), dst, out + 4 + i);
-      }
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    MemorySegment x = values(f32, f32Off, GROUP);
+    float absmax = Float.intBitsToFloat(VectorLanes.largest(x, GROUP));
+    float factor = ScalarQ8Linear.factor(absmax);
+    if (factor == 0) {
+      scalar.encode(f32, f32Off, dst, dstOff, GROUP);
+      return;
     }
-    int done = groups * GROUP;
-    ScalarQ8Linear.INSTANCE.encodeStochastic(
-        f32,
-        f32Off + 4L * done,
-        dst,
-        dstOff + (long) groups * GROUP_BYTES,
-        n - done,
-        StochasticRounding.advance(seed, done));
+    dst.set(ScalarKernels.INT, dstOff, Float.floatToRawIntBits(absmax));
+    MemorySegment codes = dst.asSlice(dstOff + 4, GROUP);
+    for (int i = 0; i < GROUP; i += LANES) {
+      FloatVector quotient = VectorLanes.floats(x, 4L * i).mul(factor);
+      ((ByteVector) floor(quotient, seed, i).convertShape(VectorOperators.I2B, VectorLanes.B, 0))
+          .intoMemorySegment(codes, i, LE);
+    }
+  }
+
+  /** The integers at or below quotient + fraction, from −127 to 127. */
+  static IntVector floor(FloatVector quotient, long seed, int first) {
+    FloatVector sum = quotient.add(128f).add(VectorRandom.fractions(seed, first));
+    IntVector whole = (IntVector) sum.convertShape(VectorOperators.F2I, VectorLanes.I, 0);
+    return whole.sub(128).min(127).max(-127);
   }
 
   @Override
@@ -100,11 +93,13 @@ final class VectorQ8Linear extends VectorGroups {
       return;
     }
     float absmax = ScalarKernels.read(src, srcOff);
+    MemorySegment codes = src.asSlice(srcOff + 4, GROUP);
+    MemorySegment y = values(f32, f32Off, GROUP);
     for (int i = 0; i < GROUP; i += LANES) {
-      VectorLanes.toFloats(VectorLanes.bytes(src, srcOff + 4 + i))
+      VectorLanes.toFloats(VectorLanes.bytes(codes, i))
           .mul(STEP)
           .mul(absmax)
-          .intoMemorySegment(f32, f32Off + 4L * i, LE);
+          .intoMemorySegment(y, 4L * i, LE);
     }
   }
 

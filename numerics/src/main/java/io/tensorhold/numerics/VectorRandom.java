@@ -1,13 +1,35 @@
 package io.tensorhold.numerics;
 
+import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
 
-/** {@link StochasticRounding#bits} for many indices at once. */
+/**
+ * {@link StochasticRounding#bits} for many indices at once.
+ *
+ * <p>The hash is so many nodes of the JIT's graph that what follows it in a loop is beyond the
+ * limit (NodeCountInliningCutoff) up to which our own methods are inlined; and a vector that is
+ * handed to a method that is not inlined is allocated. So the loops call this late, only once, and
+ * after it only the API's methods, which are always inlined.
+ */
 final class VectorRandom {
+  private static final IntVector PLACES = IntVector.zero(VectorLanes.I).addIndex(1);
+
   private VectorRandom() {}
 
-  static IntVector bits(long seed, IntVector indices) {
+  /** {@link StochasticRounding#bits} for the indices from {@code first} on. */
+  static IntVector bits(long seed, int first) {
+    return bits(seed, PLACES.add(first));
+  }
+
+  /** {@link StochasticRounding#fraction} for the indices from {@code first} on. */
+  static FloatVector fractions(long seed, int first) {
+    IntVector upper = bits(seed, first).lanewise(VectorOperators.LSHR, 16);
+    FloatVector whole = (FloatVector) upper.convertShape(VectorOperators.I2F, VectorLanes.F, 0);
+    return whole.mul(StochasticRounding.FRACTION);
+  }
+
+  private static IntVector bits(long seed, IntVector indices) {
     return mix(mix(indices.add((int) seed)).lanewise(VectorOperators.XOR, (int) (seed >>> 32)));
   }
 

@@ -19,7 +19,7 @@ final class VectorSign1 extends VectorGroups {
   private static final int BYTES_EACH = LANES / Byte.SIZE;
 
   private VectorSign1() {
-    super(Codec.SIGN1, ScalarSign1.INSTANCE);
+    super(Codec.SIGN1, ScalarSign1.INSTANCE, VectorLanes.BYTES);
   }
 
   @Override
@@ -41,6 +41,12 @@ final class VectorSign1 extends VectorGroups {
         dst.set(JAVA_BYTE, out++, (byte) (signs >>> (b * Byte.SIZE)));
       }
     }
+  }
+
+  @Override
+  void encodeGroupStochastic(
+      MemorySegment f32, long f32Off, MemorySegment dst, long dstOff, long seed) {
+    throw new UnsupportedOperationException("sign1 rounds to nearest only");
   }
 
   @Override

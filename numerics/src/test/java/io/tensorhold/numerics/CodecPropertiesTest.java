@@ -192,8 +192,8 @@ class CodecPropertiesTest {
 
   @ParameterizedTest
   @EnumSource(
-      value = Codec.class,
-      names = {"BF16", "Q8_LINEAR"})
+      names = {"RAW", "F32", "TOPK", "SIGN1"},
+      mode = EnumSource.Mode.EXCLUDE)
   void theMeanOfManyStochasticRoundingsIsTheValue(Codec codec) {
     int n = 256;
     int rounds = 4000;
@@ -215,6 +215,9 @@ class CodecPropertiesTest {
     }
     double total = 0;
     for (int i = 0; i < n; i++) {
+      if (codec == Codec.Q4_0 && beyondCode15(x, i)) {
+        continue;
+      }
       float size = codec.group() == 1 ? Math.abs(x[i]) : absmax;
       // one rounding deviates by half a unit at most, which is the bound
       double deviation = codec.errorBound(size) / Math.sqrt(rounds);
@@ -224,10 +227,19 @@ class CodecPropertiesTest {
     assertThat(total / n).as("no bias over all elements").isCloseTo(0, within(6 / Math.sqrt(n)));
   }
 
+  /** Whether an element is opposite to the largest of its group, which has code 0, and as large. */
+  private static boolean beyondCode15(float[] x, int i) {
+    float m = 0;
+    for (int j = i / 32 * 32; j < i / 32 * 32 + 32; j++) {
+      m = Math.abs(x[j]) > Math.abs(m) ? x[j] : m;
+    }
+    return x[i] / m < -7 / 8.0;
+  }
+
   @ParameterizedTest
   @EnumSource(
-      value = Codec.class,
-      names = {"BF16", "Q8_LINEAR"})
+      names = {"RAW", "F32", "TOPK", "SIGN1"},
+      mode = EnumSource.Mode.EXCLUDE)
   void stochasticRoundingIsBitEqualAndAFunctionOfTheSeed(Codec codec) {
     Random random = new Random(58);
     for (int n :
@@ -252,12 +264,23 @@ class CodecPropertiesTest {
 
   @Test
   void stochasticRoundingKeepsWhatIsExactAndMakesNothingInfinite() {
-    float[] x = {0, -0f, 1, -1.5f, Float.MAX_VALUE, -Float.MAX_VALUE, 0x1p-133f};
+    float largest = Float.intBitsToFloat(0x7f7f_0000);
+    float[] bf16 = {0, -0f, 1, -1.5f, largest, -largest, 0x1p-133f};
+    kept(Codec.BF16, bf16, Float.MAX_VALUE, largest);
+    float[] f16 = {0, -0f, 1, -1.5f, 65504, -65504, 0x1p-24f, 1023 * 0x1p-24f, 0x1p-14f};
+    kept(Codec.F16, f16, Float.MAX_VALUE, 65504);
+    float[] fp8 = {0, -0f, 448, -448, 0x1p-9f, 7 * 0x1p-9f, 0x1p-6f, -0.875f, 26};
+    kept(Codec.FP8_E4M3, fp8, 448, 448);
+  }
+
+  private static void kept(Codec codec, float[] exact, float large, float stored) {
+    float[] x = Arrays.copyOf(exact, exact.length + 1);
+    x[exact.length] = large;
     for (long seed = 0; seed < 200; seed++) {
-      byte[] coded = stochastic(K, Codec.BF16, Memory.ofFloats(x), x.length, seed);
-      float[] y = decode(Codec.BF16, coded, x.length);
-      float largest = Float.intBitsToFloat(0x7f7f_0000);
-      assertThat(y).containsExactly(0, -0f, 1, -1.5f, largest, -largest, 0x1p-133f);
+      byte[] coded = stochastic(K, codec, Memory.ofFloats(x), x.length, seed);
+      float[] y = decode(codec, coded, x.length);
+      assertThat(Arrays.copyOf(y, exact.length)).containsExactly(exact);
+      assertThat(y[exact.length]).isEqualTo(stored);
     }
   }
 

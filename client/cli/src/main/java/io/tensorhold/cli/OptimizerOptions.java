@@ -44,7 +44,7 @@ final class OptimizerOptions {
 
   @Option(
       names = "--stochastic-rounding",
-      description = "Round bf16 and q8_linear weights up or down at random, right in the mean.")
+      description = "Round weights to their codec up or down at random, right in the mean.")
   private boolean stochastic;
 
   /** What the options say; only what was asked for is set. */

@@ -10,8 +10,6 @@ import io.tensorhold.proto.v1.OptimizerSpec;
 import io.tensorhold.proto.v1.ParameterSpec;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
-import java.util.Arrays;
-import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** Checks the optimizers of a model and its parameters, and fills in what they leave open. */
@@ -83,20 +81,6 @@ public final class OptimizerCheck {
     }
     Codec codec = Codec.ofId(parameter.getCodecValue());
     UpdateRule rule = codec.computable() ? rule(spec) : null;
-    if (rule != null
-        && rule.rounding() == Rounding.STOCHASTIC
-        && codec != Codec.F32
-        && !codec.stochastic()) {
-      throw refusal(
-          "%s is stored as %s, which is not rounded stochastically: allowed=%s"
-              .formatted(
-                  ModelCheck.quote(parameter.getName()),
-                  codec.label(),
-                  Arrays.stream(Codec.values())
-                      .filter(Codec::stochastic)
-                      .map(Codec::label)
-                      .collect(Collectors.joining(", "))));
-    }
     if (rule != null && stalenessAwareRate && !rule.optimizer().hasRate()) {
       throw refusal(
           "the rate of %s for %s falls by itself, element by element: staleness_aware_rate value=true allowed=false"

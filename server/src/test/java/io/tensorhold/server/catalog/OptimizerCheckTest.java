@@ -12,6 +12,7 @@ import io.tensorhold.proto.v1.ParameterSpec;
 import io.tensorhold.proto.v1.Rounding;
 import io.tensorhold.proto.v1.StateCodec;
 import io.tensorhold.server.base.Refusal;
+import java.util.List;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 
@@ -124,16 +125,14 @@ class OptimizerCheckTest {
   }
 
   @Test
-  void stochasticRoundingNeedsACodecThatDoesIt() {
-    Consumer<ModelSpec.Builder> stochastic =
-        m -> m.getOptimizerBuilder().setRounding(Rounding.ROUNDING_STOCHASTIC);
-    refuses(
-        "\"w\" is stored as q8_0, which is not rounded stochastically: allowed=bf16",
-        stochastic.andThen(m -> m.getParametersBuilder(0).setCodec(Codec.CODEC_Q8_0)));
-    ModelSpec.Builder model = model();
-    stochastic.accept(model);
-    model.getParametersBuilder(0).setCodec(Codec.CODEC_BF16);
-    ParameterSpec checked = ModelCheck.complete(model.build()).getParameters(0);
-    assertThat(checked.getCodec()).isEqualTo(Codec.CODEC_BF16);
+  void everyCodecOfNumbersMayBeRoundedStochastically() {
+    for (Codec codec :
+        List.of(Codec.CODEC_F32, Codec.CODEC_F16, Codec.CODEC_Q8_0, Codec.CODEC_NF4)) {
+      ModelSpec.Builder model = model();
+      model.getOptimizerBuilder().setRounding(Rounding.ROUNDING_STOCHASTIC);
+      model.getParametersBuilder(0).setCodec(codec);
+      ParameterSpec checked = ModelCheck.complete(model.build()).getParameters(0);
+      assertThat(checked.getCodec()).isEqualTo(codec);
+    }
   }
 }

@@ -6,13 +6,11 @@ import io.tensorhold.client.ClientOptions;
 import io.tensorhold.client.ModelHandle;
 import io.tensorhold.client.SessionTraffic;
 import io.tensorhold.client.TensorholdClient;
-import io.tensorhold.client.checkpoint.Checkpoint;
-import io.tensorhold.client.checkpoint.TensorEntry;
-import java.io.IOException;
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.Kernels;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -33,12 +31,15 @@ import picocli.CommandLine.Option;
     name = "compare",
     mixinStandardHelpOptions = true,
     description =
-        "Train the demo's job with four workers under each consistency and gradient codec and as DiLoCo; print the bytes and the final loss of each.",
+        "Train the demo's job with four workers under each consistency and gradient codec and as DiLoCo, or under each codec of the weights; print the bytes and the final loss of each.",
     footer = {
       "",
       "Runs: bsp, ssp (staleness 4), asp, asp_aware (staleness-aware rate), the last three at a",
       "rate that falls to 0.01 of itself, from a quarter of bsp's or, asp_aware, from the whole; bf16, q8_linear, q4_0, topk and sign1, which are bsp;",
-      "diloco, which is bsp with H local steps of Adam, q4_0 on the wire and outer Nesterov."
+      "diloco, which is bsp with H local steps of Adam, q4_0 on the wire and outer Nesterov.",
+      "With --weights: f32; each narrower codec that weights are stored in, and the same with",
+      "-stochastic; f32-state-float8 and bf16-stochastic-state-float8. All are bsp, and the",
+      "learning rate falls to 0."
     })
 public final class CompareCommand implements Callable<Integer> {
   private static final int CURVE_POINTS = 100;
@@ -54,6 +55,11 @@ public final class CompareCommand implements Callable<Integer> {
       split = ",",
       description = "Which runs, with commas between (default: all).")
   private @Nullable List<String> runs;
+
+  @Option(
+      names = "--weights",
+      description = "Compare codecs of the stored weights and of Adam's state.")
+  private boolean weights;
 
   @Option(
       names = "--steps",
@@ -88,7 +94,8 @@ public final class CompareCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
-    List<ComparedRun> all = ComparedRun.all(top, innerSteps, steps);
+    List<ComparedRun> all =
+        weights ? ComparedRun.ofWeights(steps) : ComparedRun.ofGradients(top, innerSteps, steps);
     List<String> names = runs == null ? all.stream().map(ComparedRun::name).toList() : runs;
     for (String name : names) {
       if (all.stream().noneMatch(run -> run.name().equals(name))) {
@@ -97,14 +104,16 @@ public final class CompareCommand implements Callable<Integer> {
                 .formatted(name, all.stream().map(ComparedRun::name).toList()));
       }
     }
-    readRows();
+    covariances(WordEmbeddings.rows());
     double optimum = Autoencoder.optimum(covariance);
     Map<String, Object> report = new LinkedHashMap<>();
     report.put("steps", steps);
     report.put("workers", DemoTraining.WORKERS);
-    report.put("inner_steps", innerSteps);
-    report.put("overlap", overlap);
-    report.put("topk", top);
+    if (!weights) {
+      report.put("inner_steps", innerSteps);
+      report.put("overlap", overlap);
+      report.put("topk", top);
+    }
     report.put("optimum", optimum);
     List<Object> figures = new ArrayList<>();
     report.put("runs", figures);
@@ -116,7 +125,7 @@ public final class CompareCommand implements Callable<Integer> {
       }
       System.out.printf(
           Locale.ROOT,
-          "%d steps × %d workers; PCA optimum %.6f%n%-10s %14s %8s %14s %10s %9s %8s%n",
+          "%d steps × %d workers; PCA optimum %.6f%n%-28s %14s %8s %14s %10s %9s %8s%n",
           steps,
           DemoTraining.WORKERS,
           optimum,
@@ -139,31 +148,6 @@ public final class CompareCommand implements Callable<Integer> {
     return 0;
   }
 
-  /** The rows of the word embeddings, straight from the checkpoint: no run pays for them. */
-  private void readRows() throws IOException {
-    Path onnx = Files.createTempFile("tensorhold-compare-", ".onnx");
-    try (var in = CompareCommand.class.getResourceAsStream("/all-minilm-l6-v2.onnx")) {
-      if (in == null) {
-        throw new IOException("the class path has no MiniLM: run ./build again");
-      }
-      Files.copy(in, onnx, StandardCopyOption.REPLACE_EXISTING);
-      try (Checkpoint checkpoint = Checkpoint.open(onnx)) {
-        TensorEntry tensor =
-            checkpoint.tensors().stream()
-                .filter(t -> t.name().equals(DemoTraining.EMBEDDINGS))
-                .findFirst()
-                .orElseThrow(() -> new IOException("no " + DemoTraining.EMBEDDINGS));
-        byte[] bytes = new byte[Math.toIntExact(tensor.bytes())];
-        checkpoint.read(tensor, 0, java.nio.ByteBuffer.wrap(bytes));
-        float[] rows = new float[bytes.length / 4];
-        MemorySegment.ofArray(rows).copyFrom(MemorySegment.ofArray(bytes));
-        covariances(rows);
-      }
-    } finally {
-      Files.delete(onnx);
-    }
-  }
-
   private void covariances(float[] rows) {
     int count = rows.length / Autoencoder.WIDTH;
     int workers = DemoTraining.WORKERS;
@@ -181,7 +165,8 @@ public final class CompareCommand implements Callable<Integer> {
         new ClientOptions(List.of(cluster.split(",", -1))).withDeadline(Duration.ofSeconds(60));
     String name = "compare-%s-%d".formatted(run.name(), ProcessHandle.current().pid());
     try (TensorholdClient client = TensorholdClient.connect(options)) {
-      ModelHandle model = DemoTraining.create(client, run.spec().setName(name));
+      ModelHandle model =
+          DemoTraining.create(client, run.spec().setName(name), run.stored().weights());
       long started = System.nanoTime();
       List<ComparedWorker.Seen> seen = train(run, options, name);
       double seconds = (System.nanoTime() - started) / 1e9;
@@ -189,8 +174,40 @@ public final class CompareCommand implements Callable<Integer> {
       float[] decoder = client.pullFloats(model.parameter(DemoTraining.DECODER));
       client.delete(name, false);
       double loss = new Autoencoder(covariance).loss(encoder, decoder);
-      return figures(run, seen, loss, optimum, seconds);
+      Map<String, Object> figures = figures(run, seen, loss, optimum, seconds);
+      if (weights && run.stored().equals(ComparedRun.Stored.PLAIN)) {
+        figures.put("rounded_once", roundedOnce(encoder, decoder, optimum));
+      }
+      return figures;
     }
+  }
+
+  /** The losses of trained weights that are rounded to each codec, to nearest. */
+  private Map<String, Double> roundedOnce(float[] encoder, float[] decoder, double optimum) {
+    Map<String, Double> losses = new LinkedHashMap<>();
+    for (Codec codec : Codec.values()) {
+      if (codec.stochastic()) {
+        double loss =
+            new Autoencoder(covariance).loss(rounded(codec, encoder), rounded(codec, decoder));
+        losses.put(codec.label(), loss);
+        System.out.printf(
+            Locale.ROOT,
+            "  its weights rounded once to %-10s %44.6f %+8.2f%%%n",
+            codec.label(),
+            loss,
+            100 * (loss / optimum - 1));
+      }
+    }
+    return losses;
+  }
+
+  private static float[] rounded(Codec codec, float[] values) {
+    int n = values.length;
+    MemorySegment coded = MemorySegment.ofArray(new byte[(int) codec.bytes(DType.F32, n)]);
+    float[] rounded = new float[n];
+    codec.encode(Kernels.best(), MemorySegment.ofArray(values), 0, coded, 0, n);
+    codec.decode(Kernels.best(), coded, 0, MemorySegment.ofArray(rounded), 0, n);
+    return rounded;
   }
 
   private List<ComparedWorker.Seen> train(ComparedRun run, ClientOptions options, String model) {
@@ -232,7 +249,7 @@ public final class CompareCommand implements Callable<Integer> {
     }
     System.out.printf(
         Locale.ROOT,
-        "%-10s %,14d %8.4f %,14d %10.6f %+8.2f%% %8.1f%n",
+        "%-28s %,14d %8.4f %,14d %10.6f %+8.2f%% %8.1f%n",
         run.name(),
         sum.pushed(),
         (double) sum.pushed() / sum.pushedAsF32(),

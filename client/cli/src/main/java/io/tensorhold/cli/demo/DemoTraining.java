@@ -55,13 +55,13 @@ final class DemoTraining {
     ModelSpec.Builder spec =
         ModelSpec.newBuilder().setName(MODEL).setConsistency(Consistency.BSP).setWorkers(WORKERS);
     spec.getOptimizerBuilder().setKind("adam").putHyper("lr", 0.003);
-    return create(client, spec);
+    return create(client, spec, Codec.F32);
   }
 
   /** The two matrices, where training starts, under a specification that says all but them. */
-  static ModelHandle create(TensorholdClient client, ModelSpec.Builder spec) {
-    spec.addParameters(matrix(ENCODER, Autoencoder.HIDDEN, Autoencoder.WIDTH))
-        .addParameters(matrix(DECODER, Autoencoder.WIDTH, Autoencoder.HIDDEN));
+  static ModelHandle create(TensorholdClient client, ModelSpec.Builder spec, Codec weights) {
+    spec.addParameters(matrix(ENCODER, Autoencoder.HIDDEN, Autoencoder.WIDTH, weights))
+        .addParameters(matrix(DECODER, Autoencoder.WIDTH, Autoencoder.HIDDEN, weights));
     ModelHandle model = client.create(spec.build());
     float[][] start = Autoencoder.start(1);
     try (Session session = client.openSession("demo start")) {
@@ -83,10 +83,11 @@ final class DemoTraining {
     return model;
   }
 
-  private static ParameterSpec matrix(String name, int rows, int columns) {
+  private static ParameterSpec matrix(String name, int rows, int columns, Codec codec) {
     return ParameterSpec.newBuilder()
         .setName(name)
         .setDtypeValue(DType.F32.id())
+        .setCodecValue(codec.id())
         .addDims(rows)
         .addDims(columns)
         .setBlockElements(BLOCK_ELEMENTS)

@@ -10,12 +10,27 @@ import org.jspecify.annotations.Nullable;
  * What is planned for: how the model is stored, and how it is trained.
  *
  * <p>Example: {@code PlanRequest.DEFAULT.withCodec(Codec.Q8_0).withStorage(storage)}.
+ *
+ * @param codec of the weights, one that blocks may be stored in; null for each dtype's own
  */
 public record PlanRequest(
     @Nullable Codec codec, Optimizer optimizer, Storage storage, Training training) {
   /** Every default of every part. */
   public static final PlanRequest DEFAULT =
       new PlanRequest(null, Optimizer.NONE, Storage.DEFAULT, Training.DEFAULT);
+
+  /**
+   * Refuses what nothing can be stored as.
+   *
+   * @throws IllegalArgumentException naming the codec and those that are allowed
+   */
+  public PlanRequest {
+    if (codec != null && !(codec.computable() && codec.storable())) {
+      throw new IllegalArgumentException(
+          "weights can't be stored as %s: allowed=%s"
+              .formatted(codec.label(), Codec.storableLabels()));
+    }
+  }
 
   /** Another codec; null for each dtype's own. */
   public PlanRequest withCodec(@Nullable Codec other) {

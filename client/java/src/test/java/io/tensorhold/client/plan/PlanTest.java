@@ -18,6 +18,7 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class PlanTest {
   private static final PlanRequest ADAM = PlanRequest.DEFAULT.withOptimizer(Optimizer.of("adam"));
@@ -72,6 +73,19 @@ class PlanTest {
     Plan plan = Plan.of(1000, PlanRequest.DEFAULT.withCodec(codec));
     assertThat(plan.weightBytes()).isEqualTo(bytes);
     assertThat(plan.storage().copyBytes()).isEqualTo(bytes);
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = Codec.class,
+      names = {"TOPK", "SIGN1", "RAW"})
+  void weightsAreNotPlannedAsWhatTheyCannotBeStoredAs(Codec codec) {
+    assertThatThrownBy(() -> PlanRequest.DEFAULT.withCodec(codec))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage(
+            "weights can't be stored as %s: allowed=f32, f16, bf16, q8_0, fp8_e4m3, q4_0, nf4,"
+                + " q8_linear",
+            codec.label());
   }
 
   @Test
