@@ -15,9 +15,16 @@ import java.io.UncheckedIOException;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
 
-/** A comparison that the replica makes which is wrong: it leads. */
-@Timeout(300)
+/**
+ * A comparison that the replica makes which is wrong: it leads.
+ *
+ * <p>Which server wins an election is chance, and it may take minutes until the right one does; so
+ * it runs with {@code -Dtensorhold.differing-leader=true}.
+ */
+@EnabledIfSystemProperty(named = "tensorhold.differing-leader", matches = "true")
+@Timeout(600)
 class DifferingLeaderTest {
   private static final int ELEMENTS = 1 << 13;
 

@@ -15,7 +15,9 @@ final class PushStream implements AutoCloseable {
   private final Session session;
   private final Parameter counter;
   private final MemorySegment ones;
-  private final Semaphore window = new Semaphore(16);
+  private static final int WINDOW = 16;
+
+  private final Semaphore window = new Semaphore(WINDOW);
   final AtomicLong acked = new AtomicLong();
   final AtomicLong sent = new AtomicLong();
   private final Thread thread;
@@ -56,6 +58,7 @@ final class PushStream implements AutoCloseable {
       Thread.currentThread().interrupt();
     }
     session.flush();
+    window.acquireUninterruptibly(WINDOW); // an acknowledgement is counted after its push is done
     session.close();
   }
 }

@@ -1,9 +1,10 @@
 package io.tensorhold.server.raft;
 
+import java.util.EnumSet;
+import org.apache.ratis.grpc.server.GrpcServices;
 import org.apache.ratis.proto.RaftProtos.AppendEntriesRequestProto;
 import org.apache.ratis.proto.RaftProtos.InstallSnapshotRequestProto;
 import org.apache.ratis.proto.RaftProtos.RaftRpcRequestProto;
-import org.apache.ratis.proto.RaftProtos.ReadIndexRequestProto;
 import org.apache.ratis.proto.RaftProtos.RequestVoteRequestProto;
 import org.apache.ratis.proto.RaftProtos.StartLeaderElectionRequestProto;
 import org.apache.ratis.protocol.RaftPeerId;
@@ -13,6 +14,7 @@ import org.apache.ratis.thirdparty.io.grpc.ServerCall;
 import org.apache.ratis.thirdparty.io.grpc.ServerCallHandler;
 import org.apache.ratis.thirdparty.io.grpc.ServerInterceptor;
 import org.apache.ratis.thirdparty.io.grpc.Status;
+import org.apache.ratis.thirdparty.io.grpc.netty.NettyServerBuilder;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,7 +24,13 @@ import org.jspecify.annotations.Nullable;
  * comes back under a new id, often at the same address; without this check it would vote and
  * acknowledge in the name of the lost one, with an empty log.
  */
-record AddresseeCheck(RaftPeerId self) implements ServerInterceptor {
+record AddresseeCheck(RaftPeerId self) implements GrpcServices.Customizer, ServerInterceptor {
+  @Override
+  public NettyServerBuilder customize(
+      NettyServerBuilder builder, EnumSet<GrpcServices.Type> types) {
+    return types.contains(GrpcServices.Type.SERVER) ? builder.intercept(this) : builder;
+  }
+
   @Override
   public <Q, A> ServerCall.Listener<Q> interceptCall(
       ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
@@ -57,7 +65,6 @@ record AddresseeCheck(RaftPeerId self) implements ServerInterceptor {
       case AppendEntriesRequestProto append -> append.getServerRequest();
       case InstallSnapshotRequestProto install -> install.getServerRequest();
       case RequestVoteRequestProto vote -> vote.getServerRequest();
-      case ReadIndexRequestProto read -> read.getServerRequest();
       case StartLeaderElectionRequestProto start -> start.getServerRequest();
       default -> null;
     };
