@@ -42,7 +42,7 @@ public final class DemoProcesses implements AutoCloseable {
   }
 
   private Process startServer(int index, String... flags) throws IOException {
-    List<String> command = java("-Xmx256m");
+    List<String> command = java("-Xmx512m");
     command.add("server");
     command.add("--data-dir=" + directory.resolve("server-" + index));
     command.add("--listen=" + addresses.get(index));
