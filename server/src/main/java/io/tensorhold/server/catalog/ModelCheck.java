@@ -56,6 +56,7 @@ public final class ModelCheck {
       complete.addParameters(complete(parameter, spec.getOptimizer()));
     }
     ModelSpec whole = complete.build();
+    TableCheck.checkModel(whole);
     if (StepNeeds.of(whole).trust() && whole.getConsistency() != Consistency.BSP) {
       throw new Refusal(
           Reason.OPTIMIZER_INVALID,
@@ -184,6 +185,9 @@ public final class ModelCheck {
           spec.getDtypeValue());
     }
     Codec codec = codec(spec, dtype);
+    if (spec.hasTable()) {
+      return TableCheck.complete(spec, codec, shared);
+    }
     int blockElements =
         spec.getBlockElements() == 0 ? Blocks.DEFAULT_ELEMENTS : spec.getBlockElements();
     if (blockElements < 0

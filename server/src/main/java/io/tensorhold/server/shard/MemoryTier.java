@@ -10,6 +10,7 @@ import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,7 +22,7 @@ import org.jspecify.annotations.Nullable;
  * before that: see {@link ShardMachine#pressure}.
  */
 final class MemoryTier {
-  private final long budget;
+  private final LongSupplier budgetNow;
   private final LinkedHashMap<BlockKey, Unit> clean = new LinkedHashMap<>(16, 0.75f, true);
   private Map<BlockKey, Unit> dirty = new HashMap<>();
   private @Nullable Map<BlockKey, Unit> flushing;
@@ -30,8 +31,9 @@ final class MemoryTier {
   private long dirtyBytes;
   private long flushingBytes;
 
-  MemoryTier(long budget) {
-    this.budget = budget;
+  /** A tier whose budget may change: what is over it goes when the next block comes. */
+  MemoryTier(LongSupplier budgetNow) {
+    this.budgetNow = budgetNow;
   }
 
   @Nullable Unit get(BlockKey key) {
@@ -45,7 +47,7 @@ final class MemoryTier {
   /** Takes a block that was read from disk, if there is room for it. */
   boolean addClean(BlockKey key, Unit unit) {
     makeRoom(unit.bytes());
-    if (bytes() + unit.bytes() > budget) {
+    if (bytes() + unit.bytes() > budget()) {
       return false;
     }
     clean.put(key, unit);
@@ -169,6 +171,7 @@ final class MemoryTier {
 
   private void makeRoom(long bytes) {
     Iterator<Unit> eldest = clean.values().iterator();
+    long budget = budget();
     while (bytes() + bytes > budget && eldest.hasNext()) {
       Unit unit = eldest.next();
       if (!unit.shared()) {
@@ -192,7 +195,7 @@ final class MemoryTier {
   }
 
   long budget() {
-    return budget;
+    return budgetNow.getAsLong();
   }
 
   void clear() {
@@ -210,6 +213,7 @@ final class MemoryTier {
 
   /** How urgently dirty blocks want to be flushed. */
   ShardMachine.Pressure pressure() {
+    long budget = budget();
     if (dirtyBytes() > budget / 2 || unflushedBytes() > budget - budget / 4) {
       return ShardMachine.Pressure.NOW;
     }

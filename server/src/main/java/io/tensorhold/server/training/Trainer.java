@@ -17,6 +17,7 @@ import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
+import io.tensorhold.server.shard.RowsCommand;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
@@ -166,6 +167,28 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
+   * Does a push of rows that was checked against its table.
+   *
+   * @param expectTerm the term that the worker believes in; 0: any
+   */
+  public CompletableFuture<PushDone> pushRows(
+      Model model, int shard, RowsCommand push, ParameterRecord table, long expectTerm) {
+    ShardLog log = node.shard(shard);
+    Leadership leadership = log.leadership();
+    if (!leadership.leads()) {
+      throw notLeader(leadership);
+    }
+    workers.refuseEnded(push.tag().session());
+    if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
+      requireTerm(leadership.term(), expectTerm);
+      Outcome outcome = log.machine().rows().pushToOverlay(leadership.term(), push, table);
+      return acknowledged(leadership.term(), outcome);
+    }
+    long touched = (long) push.keys().length * table.rowBytes();
+    return shards.get(shard).queue().command(Entry.rows(push), Set.of(table), touched);
+  }
+
+  /**
    * The worker whose steps are counted; null: a gradient of an asynchronous model, like any push.
    */
   private @Nullable WorkerSession workerOf(Model model, long session) {
@@ -269,6 +292,13 @@ public final class Trainer implements AutoCloseable {
 
   private static CompletableFuture<PushDone> overlay(
       ShardLog log, long term, PushCommand push, Set<ParameterRecord> parameters, long expectTerm) {
+    requireTerm(term, expectTerm);
+    Map<Long, ParameterRecord> known = new HashMap<>();
+    parameters.forEach(parameter -> known.put(parameter.id(), parameter));
+    return acknowledged(term, log.machine().pushToOverlay(term, push, known));
+  }
+
+  private static void requireTerm(long term, long expectTerm) {
     if (expectTerm != 0 && expectTerm != term) {
       throw new Refusal(
           Reason.OVERLAY_LOST,
@@ -279,9 +309,9 @@ public final class Trainer implements AutoCloseable {
           "term",
           term);
     }
-    Map<Long, ParameterRecord> known = new HashMap<>();
-    parameters.forEach(parameter -> known.put(parameter.id(), parameter));
-    Outcome outcome = log.machine().pushToOverlay(term, push, known);
+  }
+
+  private static CompletableFuture<PushDone> acknowledged(long term, Outcome outcome) {
     if (outcome == Outcome.WINDOW_FULL) {
       throw new Refusal(
           Reason.LIMIT, "the session has too many pushes above acked_below: raise it");
@@ -324,6 +354,9 @@ public final class Trainer implements AutoCloseable {
                   Math.min(unit.memory().byteSize(), Limits.TOUCHED_BYTES)));
     }
     long total = bytes;
+    CompletableFuture<Long> rows =
+        new RowCheckpoint(log, shards.get(shard).queue(), leadership.term(), parameters).run();
+    puts.add(rows.thenApply(index -> new PushDone(index, leadership.term(), false)));
     return CompletableFuture.allOf(puts.toArray(CompletableFuture[]::new))
         .thenApply(
             all -> {
@@ -332,7 +365,7 @@ public final class Trainer implements AutoCloseable {
               for (CompletableFuture<PushDone> put : puts) {
                 last = Math.max(last, put.join().logIndex());
               }
-              return new Checkpointed(last, puts.size(), total);
+              return new Checkpointed(last, blocks.size(), total);
             })
         .whenComplete((done, failure) -> blocks.values().forEach(Unit::release));
   }
