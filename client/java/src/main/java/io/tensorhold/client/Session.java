@@ -1,5 +1,6 @@
 package io.tensorhold.client;
 
+import com.google.protobuf.Message;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Slice;
 import io.tensorhold.proto.v1.BlockHeader;
@@ -8,6 +9,7 @@ import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
+import io.tensorhold.proto.v1.PushRowsHeader;
 import io.tensorhold.proto.v1.StepFactors;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
@@ -25,6 +27,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
+import java.util.function.LongFunction;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -40,7 +43,8 @@ public final class Session implements AutoCloseable {
   private final ClusterConnection cluster;
   private final long id;
   private final int shards;
-  private final Map<Integer, PushLane> lanes = new ConcurrentHashMap<>();
+  private final Map<Integer, PushLane<PushHeader>> lanes = new ConcurrentHashMap<>();
+  private final Map<Integer, PushLane<PushRowsHeader>> rowLanes = new ConcurrentHashMap<>();
   private final TreeSet<Long> outstanding = new TreeSet<>();
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
   private final Semaphore room;
@@ -314,8 +318,7 @@ public final class Session implements AutoCloseable {
         .setCatalogIndex(Math.max(model.model().getCatalogIndex(), step.catalogIndex))
         .setLoading(model.loading())
         .setPullCodecValue(Codec.F32.id());
-    boolean checkpointed = model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
-    if (checkpointed) {
+    if (checkpointed(model)) {
       header.setExpectTerm(terms.getOrDefault(shard, 0L));
     }
     List<MemorySegment> pieces = new ArrayList<>();
@@ -327,22 +330,43 @@ public final class Session implements AutoCloseable {
         bytes += block.bytes();
       }
     }
+    Consumer<Frame<PushPullHeader>> updated = step.updated == null ? f -> {} : step.updated;
+    PushLane.Method method =
+        step.updated == null ? PushLane.Method.PUSH : PushLane.Method.PUSH_PULL;
+    PushLane<PushHeader> lane =
+        lanes.computeIfAbsent(
+            step.updated == null ? shard : shard + shards,
+            key -> new PushLane<>(cluster, shard, method, this::ackedBelow));
+    return submit(
+        lane,
+        model,
+        shard,
+        bytes,
+        updated,
+        seq -> {
+          PushHeader numbered = header.setSeq(seq).build();
+          return ackedBelow ->
+              Frame.of(numbered.toBuilder().setAckedBelow(ackedBelow).build(), pieces, () -> {});
+        });
+  }
+
+  /** Numbers a push and hands it to its lane, when there is room. */
+  private <H extends Message> CompletableFuture<PushResponse> submit(
+      PushLane<H> lane,
+      ModelHandle model,
+      int shard,
+      long bytes,
+      Consumer<Frame<PushPullHeader>> updated,
+      LongFunction<LongFunction<Frame<H>>> numbered) {
     int permits = (int) Math.min(Math.max(1, bytes), cluster.options().maxInFlightBytes());
     room.acquireUninterruptibly(permits);
     CompletableFuture<PushResponse> done = new CompletableFuture<>();
-    boolean withBlocks = step.updated != null;
-    PushLane lane =
-        lanes.computeIfAbsent(
-            withBlocks ? shard + shards : shard,
-            key -> new PushLane(cluster, shard, withBlocks, this::ackedBelow));
     long seq;
     synchronized (this) {
       seq = ++lastSeq;
       outstanding.add(seq);
-      Consumer<Frame<PushPullHeader>> updated = step.updated == null ? f -> {} : step.updated;
       lane.push(
-          new PendingPush(
-              header.setSeq(seq).build(), pieces, bytes, cluster.deadlineNanos(), updated, done));
+          new PendingPush<>(seq, numbered.apply(seq), cluster.deadlineNanos(), updated, done));
     }
     return done.whenComplete(
         (ack, failure) -> {
@@ -350,10 +374,79 @@ public final class Session implements AutoCloseable {
             outstanding.remove(seq);
           }
           room.release(permits);
-          if (failure == null && checkpointed) {
+          if (failure == null && checkpointed(model)) {
             terms.put(shard, ack.getTerm());
           }
         });
+  }
+
+  private static boolean checkpointed(ModelHandle model) {
+    return model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
+  }
+
+  /**
+   * Pushes rows of a table: for GRADIENT each makes one step of the table's optimizer. Values of a
+   * key that comes several times are added up; for ASSIGN the last one counts. The arrays may be
+   * used again when this returns.
+   *
+   * @param keys in any order
+   * @param values f32, row after row in the order of the keys
+   * @return ends when every shard has applied its part
+   * @throws TensorholdException PAYLOAD_LENGTH if there are not as many values as the keys take
+   */
+  public CompletableFuture<PushResult> pushRows(
+      Table table, Operation operation, long[] keys, float[] values) {
+    return RowBatch.push(this, table, operation, keys, values, shards);
+  }
+
+  /** Sends a message of rows of one shard. */
+  CompletableFuture<PushResult> sendRows(
+      Table table, int shard, PushRowsHeader.Builder header, MemorySegment values) {
+    ModelHandle model = table.model();
+    header
+        .setSession(id)
+        .setModelId(model.id())
+        .setTableId(table.id())
+        .setShard(shard)
+        .setCatalogIndex(model.model().getCatalogIndex())
+        .setLoading(model.loading())
+        .setCrc32C(Crc32c.of(values));
+    if (checkpointed(model)) {
+      header.setExpectTerm(terms.getOrDefault(shard, 0L));
+    }
+    pushed.add(values.byteSize());
+    pushedAsF32.add(values.byteSize());
+    PushLane<PushRowsHeader> lane =
+        rowLanes.computeIfAbsent(
+            shard,
+            key -> new PushLane<>(cluster, shard, PushLane.Method.PUSH_ROWS, this::ackedBelow));
+    return submit(
+            lane,
+            model,
+            shard,
+            values.byteSize(),
+            f -> {},
+            seq -> {
+              header.setSeq(seq);
+              return ackedBelow ->
+                  Frame.of(
+                      header.clone().setAckedBelow(ackedBelow).build(), List.of(values), () -> {});
+            })
+        .thenApply(PushResult::of);
+  }
+
+  /** Has {@link #flush} wait for a push, and tell of its failure. */
+  void track(CompletableFuture<PushResult> result) {
+    synchronized (this) {
+      all =
+          all.thenCombine(
+              result.exceptionally(
+                  e -> {
+                    firstFailure.compareAndSet(null, e);
+                    return PushResult.NOTHING;
+                  }),
+              (a, b) -> null);
+    }
   }
 
   private static BlockHeader describe(BlockPart block) {
@@ -378,9 +471,9 @@ public final class Session implements AutoCloseable {
 
   /** Ends the pushes whose deadline has passed. */
   void sweep() {
-    for (PushLane lane : lanes.values()) {
-      lane.failExpired(new TensorholdException("DEADLINE_EXCEEDED", "no answer came"));
-    }
+    TensorholdException why = new TensorholdException("DEADLINE_EXCEEDED", "no answer came");
+    lanes.values().forEach(lane -> lane.failExpired(why));
+    rowLanes.values().forEach(lane -> lane.failExpired(why));
   }
 
   /**
@@ -407,5 +500,6 @@ public final class Session implements AutoCloseable {
   @Override
   public void close() {
     lanes.values().forEach(PushLane::close);
+    rowLanes.values().forEach(PushLane::close);
   }
 }

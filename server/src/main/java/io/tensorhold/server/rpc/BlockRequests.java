@@ -315,8 +315,7 @@ final class BlockRequests {
       default ->
           throw new Refusal(
               Reason.REQUEST_INVALID,
-              "operation: value=%d allowed=1..3 (ASSIGN, ADD, GRADIENT)"
-                  .formatted(number),
+              "operation: value=%d allowed=1..3 (ASSIGN, ADD, GRADIENT)".formatted(number),
               "value",
               number);
     };

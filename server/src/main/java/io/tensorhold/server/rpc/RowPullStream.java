@@ -132,7 +132,10 @@ final class RowPullStream implements StreamObserver<PullRowsRequest> {
   }
 
   private long read(
-      PullRowsRequest request, CheckedPull pull, MemorySegment rows, PullRowsHeader.Builder header) {
+      PullRowsRequest request,
+      CheckedPull pull,
+      MemorySegment rows,
+      PullRowsHeader.Builder header) {
     boolean omitted = request.getUnseen() == Unseen.UNSEEN_OMITTED;
     long bytes = 0;
     int from = 0;

@@ -74,7 +74,9 @@ final class RowRequests {
     int before = -1;
     for (ShardRows rows : request.getShardsList()) {
       blocks.checkShard(rows.getShard());
-      if (rows.getShard() <= before || rows.getCount() < 1 || rows.getCount() > keys.length - from) {
+      if (rows.getShard() <= before
+          || rows.getCount() < 1
+          || rows.getCount() > keys.length - from) {
         throw shards(rows, before, keys.length - from);
       }
       checkKeys(name, table, rows.getShard(), keys, from, from + rows.getCount());
@@ -155,8 +157,7 @@ final class RowRequests {
       throw new Refusal(Reason.REQUEST_INVALID, "a push names at least one row");
     }
     if (frame.payloadBytes() > Limits.PUSH_BYTES) {
-      throw BlockRequests.limit(
-          "payload bytes of a push", frame.payloadBytes(), Limits.PUSH_BYTES);
+      throw BlockRequests.limit("payload bytes of a push", frame.payloadBytes(), Limits.PUSH_BYTES);
     }
     ParameterRecord table = view.record(header.getTableId());
     String name = view.name(header.getTableId());

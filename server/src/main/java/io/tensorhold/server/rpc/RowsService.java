@@ -74,8 +74,7 @@ final class RowsService implements BindableService {
 
   private StreamObserver<Frame<PushRowsHeader>> push(StreamObserver<PushResponse> out) {
     PushStream.Sender sender = PushStream.acks((ServerCallStreamObserver<PushResponse>) out);
-    RowPushStream stream =
-        new RowPushStream(trainer, requests, errors, traffic, diskFull, sender);
+    RowPushStream stream = new RowPushStream(trainer, requests, errors, traffic, diskFull, sender);
     sender.request();
     return stream;
   }

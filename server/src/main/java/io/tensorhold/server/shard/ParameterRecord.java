@@ -201,8 +201,7 @@ public record ParameterRecord(
 
   private static TableForm readForm(DataInputStream in) throws IOException {
     int dim = in.readInt();
-    return new TableForm(
-        dim, Initializer.of(in.readUTF(), readNumbers(in), dim), in.readLong());
+    return new TableForm(dim, Initializer.of(in.readUTF(), readNumbers(in), dim), in.readLong());
   }
 
   private static UpdateRule readRule(DataInputStream in, String kind, int format)

@@ -10,13 +10,13 @@ import java.util.Arrays;
  * <p>Slots lie in pages of a power of two of them. The index is an open-addressing table of (key,
  * slot + 1) pairs with linear probing and deletion by shifting back (Knuth, vol. 3, 6.4 R), so that
  * a look-up touches one line of the processor's cache, mostly. Its hash is MurmurHash3's 64-bit
- * finalizer, which has nothing in common with the one that chose the shard: with that one, a shard's
- * keys would crowd a part of the index.
+ * finalizer, which has nothing in common with the one that chose the shard: with that one, a
+ * shard's keys would crowd a part of the index.
  *
- * <p>A row is clean, the same as on disk, or dirty, or being flushed; only clean ones may leave. Who
- * leaves is decided by CLOCK with a counter (Corbató's, generalized): a use raises a row's counter
- * up to {@value #MOST_USES}, the hand lowers it, and takes the row that has none. A row begins
- * without one, so that rows that are used once do not push out those that are used again.
+ * <p>A row is clean, the same as on disk, or dirty, or being flushed; only clean ones may leave.
+ * Who leaves is decided by CLOCK with a counter (Corbató's, generalized): a use raises a row's
+ * counter up to {@value #MOST_USES}, the hand lowers it, and takes the row that has none. A row
+ * begins without one, so that rows that are used once do not push out those that are used again.
  */
 final class RowCache {
   static final int ABSENT = -1;

@@ -11,9 +11,9 @@ import java.util.List;
  * The dirty rows of a shard on their way to disk.
  *
  * <p>They are not frozen: each is copied, a few at a time under the shard's lock, as it is when its
- * turn comes, and may hold updates that came after the flush began. The log repeats those, and skips
- * them for that row by its log index. So a flush takes no more memory than {@value #COPIED_ROWS}
- * rows, and nobody waits for it.
+ * turn comes, and may hold updates that came after the flush began. The log repeats those, and
+ * skips them for that row by its log index. So a flush takes no more memory than {@value
+ * #COPIED_ROWS} rows, and nobody waits for it.
  */
 final class RowFlush implements ShardStore.RowWrites {
   private static final int COPIED_ROWS = 512;

@@ -120,8 +120,7 @@ final class RowOverlay {
     RowCache rows = get(askedTerm, table);
     int rowBytes = rows == null ? 0 : rows.rowBytes();
     long[] copied = new long[to - from];
-    MemorySegment bytes =
-        MemorySegment.ofArray(new byte[Math.multiplyExact(to - from, rowBytes)]);
+    MemorySegment bytes = MemorySegment.ofArray(new byte[Math.multiplyExact(to - from, rowBytes)]);
     int count = 0;
     for (int i = from; rows != null && i < to; i++) {
       int slot = rows.find(keys[i]);

@@ -50,7 +50,12 @@ final class RowUpdate implements AutoCloseable {
   }
 
   /** Writes a row's weights under a codec. */
-  void read(ParameterRecord table, MemorySegment memory, long row, Codec codec, MemorySegment out,
+  void read(
+      ParameterRecord table,
+      MemorySegment memory,
+      long row,
+      Codec codec,
+      MemorySegment out,
       long at) {
     recode(table, memory, row + RowLayout.HEADER_BYTES, codec, out, at);
   }

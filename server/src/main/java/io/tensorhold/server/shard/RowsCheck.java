@@ -61,7 +61,12 @@ public final class RowsCheck {
           Reason.PAYLOAD_LENGTH,
           "%d rows of %s, of %d elements each, take %d bytes of %s: value=%d"
               .formatted(
-                  push.keys().length, name, table.form().dim(), expected, codec.label(), valueBytes),
+                  push.keys().length,
+                  name,
+                  table.form().dim(),
+                  expected,
+                  codec.label(),
+                  valueBytes),
           "parameter",
           name,
           "value",

@@ -9,7 +9,6 @@ import io.tensorhold.server.store.RowReads;
 import io.tensorhold.server.store.ShardStore;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.TreeSet;
 import java.util.function.IntConsumer;
@@ -19,15 +18,18 @@ import org.jspecify.annotations.Nullable;
 /**
  * The tables' part of a shard: its rows in memory and on disk, and what pushes make of them.
  *
- * <p>It is a part of {@link ShardMachine}: methods that are not public run under the machine's lock,
- * and public ones take it.
+ * <p>It is a part of {@link ShardMachine}: methods that are not public run under the machine's
+ * lock, and public ones take it.
  *
  * <p>A row on disk may be ahead of the state's index, because a flush does not freeze rows ({@link
  * RowFlush}). When such a row is read, it is marked, and skips the entries of the log up to its own
  * index; from the first later one on it is like any other.
  */
 public final class ShardRows {
-  /** Rows that are looked up together: those that are found are used before the others push them out. */
+  /**
+   * Rows that are looked up together: those that are found are used before the others push them
+   * out.
+   */
   private static final int CHUNK = RowReads.MOST;
 
   private final Object lock;

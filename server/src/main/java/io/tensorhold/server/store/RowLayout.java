@@ -7,7 +7,8 @@ import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The bytes of a table's row, the same in memory, in RocksDB and in the log. On disk: do not change.
+ * The bytes of a table's row, the same in memory, in RocksDB and in the log. On disk: do not
+ * change.
  *
  * <pre>
  * offset

@@ -99,8 +99,7 @@ public final class ShardStore implements AutoCloseable {
   /** The failure of a block or a row that is not as it was written; it is reported. */
   StoreException damaged(Record key, String fault) {
     String text =
-        "%s %s in %s: %s"
-            .formatted(key instanceof RowKey ? "row" : "block", key, directory, fault);
+        "%s %s in %s: %s".formatted(key instanceof RowKey ? "row" : "block", key, directory, fault);
     return new StoreException(text, null, true, onDamage.test(text));
   }
 
@@ -280,7 +279,9 @@ public final class ShardStore implements AutoCloseable {
     }
   }
 
-  /** Gives the stored rows of a table, in the order of their keys, until the consumer has enough. */
+  /**
+   * Gives the stored rows of a table, in the order of their keys, until the consumer has enough.
+   */
   public void forEachRow(long table, RowVisitor consumer) {
     try (Slice to = new Slice(StoreKeys.rowsEnd(table));
         ReadOptions read = new ReadOptions().setIterateUpperBound(to).setFillCache(false);
@@ -317,7 +318,8 @@ public final class ShardStore implements AutoCloseable {
     try (Slice from = new Slice(StoreKeys.firstRow(table));
         Slice to = new Slice(StoreKeys.rowsEnd(table))) {
       return database
-          .getApproximateSizes(List.of(new Range(from, to)), SizeApproximationFlag.INCLUDE_FILES)[0];
+          .getApproximateSizes(List.of(new Range(from, to)), SizeApproximationFlag.INCLUDE_FILES)[
+          0];
     }
   }
 
