@@ -126,7 +126,7 @@ final class RowBatch {
 
   /** See {@link Session#pushRows}. */
   static CompletableFuture<PushResult> push(
-      Session session, Table table, Operation operation, long[] keys, float[] values, int shards) {
+      RowLanes lanes, Table table, Operation operation, long[] keys, float[] values, int shards) {
     int dim = table.dim();
     if (values.length != (long) keys.length * dim) {
       throw new TensorholdException(
@@ -150,9 +150,7 @@ final class RowBatch {
             session.sendRows(table, shard, header, batch.gather(operation, values, dim, from, to)));
       }
     }
-    CompletableFuture<PushResult> result = PushResult.all(parts);
-    session.track(result);
-    return result;
+    return PushResult.all(parts);
   }
 
   /** The values of some keys, in the order of the wire. */

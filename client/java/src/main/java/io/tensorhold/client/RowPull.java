@@ -15,6 +15,8 @@ import java.util.BitSet;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.jspecify.annotations.Nullable;
 
 /** One pull of rows: split by server, scattered to the caller's order, repeated where it failed. */
@@ -56,7 +58,21 @@ final class RowPull {
   }
 
   CompletableFuture<Void> run() {
-    return pull(0, batch.count, 0);
+    return pull(0, batch.count, 0)
+        .orTimeout(cluster.options().deadline().toNanos(), TimeUnit.NANOSECONDS)
+        .exceptionallyCompose(RowPull::explained);
+  }
+
+  private static CompletableFuture<Void> explained(Throwable failure) {
+    Throwable cause =
+        failure instanceof CompletionException && failure.getCause() != null
+            ? failure.getCause()
+            : failure;
+    return CompletableFuture.failedFuture(
+        cause instanceof TimeoutException
+            ? new TensorholdException(
+                "DEADLINE_EXCEEDED", "rows did not come in time; those that come later are lost")
+            : cause);
   }
 
   private CompletableFuture<Void> pull(int from, int to, int attempt) {

@@ -49,10 +49,15 @@ final class RowPuller {
       if (stream == null) {
         open(++generation);
       }
+      ClientCallStreamObserver<PullRowsRequest> out = stream;
+      if (out == null) {
+        return CompletableFuture.failedFuture(
+            new TensorholdException("UNAVAILABLE", "no stream to %s can begin".formatted(address)));
+      }
       long id = ++lastId;
       pending.put(id, new Pending(sink, done));
       try {
-        java.util.Objects.requireNonNull(stream).onNext(request.setId(id).build());
+        out.onNext(request.setId(id).build());
       } catch (IllegalStateException streamEnded) {
         // Its observer hears of it.
       }

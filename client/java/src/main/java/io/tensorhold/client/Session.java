@@ -9,7 +9,6 @@ import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
-import io.tensorhold.proto.v1.PushRowsHeader;
 import io.tensorhold.proto.v1.StepFactors;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
@@ -44,7 +43,7 @@ public final class Session implements AutoCloseable {
   private final long id;
   private final int shards;
   private final Map<Integer, PushLane<PushHeader>> lanes = new ConcurrentHashMap<>();
-  private final Map<Integer, PushLane<PushRowsHeader>> rowLanes = new ConcurrentHashMap<>();
+  private final RowLanes rows;
   private final TreeSet<Long> outstanding = new TreeSet<>();
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
   private final Semaphore room;
@@ -81,6 +80,7 @@ public final class Session implements AutoCloseable {
     this.cluster = cluster;
     this.id = id;
     this.shards = cluster.map().getShardCount();
+    this.rows = new RowLanes(this, cluster);
     this.room = new Semaphore(cluster.options().maxInFlightBytes(), true);
   }
 
@@ -319,7 +319,7 @@ public final class Session implements AutoCloseable {
         .setLoading(model.loading())
         .setPullCodecValue(Codec.F32.id());
     if (checkpointed(model)) {
-      header.setExpectTerm(terms.getOrDefault(shard, 0L));
+      header.setExpectTerm(term(shard));
     }
     List<MemorySegment> pieces = new ArrayList<>();
     long bytes = 0;
@@ -351,7 +351,7 @@ public final class Session implements AutoCloseable {
   }
 
   /** Numbers a push and hands it to its lane, when there is room. */
-  private <H extends Message> CompletableFuture<PushResponse> submit(
+  <H extends Message> CompletableFuture<PushResponse> submit(
       PushLane<H> lane,
       ModelHandle model,
       int shard,
@@ -380,7 +380,7 @@ public final class Session implements AutoCloseable {
         });
   }
 
-  private static boolean checkpointed(ModelHandle model) {
+  static boolean checkpointed(ModelHandle model) {
     return model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
   }
 
@@ -396,47 +396,25 @@ public final class Session implements AutoCloseable {
    */
   public CompletableFuture<PushResult> pushRows(
       Table table, Operation operation, long[] keys, float[] values) {
-    return RowBatch.push(this, table, operation, keys, values, shards);
+    CompletableFuture<PushResult> result =
+        RowBatch.push(rows, table, operation, keys, values, shards);
+    track(result);
+    return result;
   }
 
-  /** Sends a message of rows of one shard. */
-  CompletableFuture<PushResult> sendRows(
-      Table table, int shard, PushRowsHeader.Builder header, MemorySegment values) {
-    ModelHandle model = table.model();
-    header
-        .setSession(id)
-        .setModelId(model.id())
-        .setTableId(table.id())
-        .setShard(shard)
-        .setCatalogIndex(model.model().getCatalogIndex())
-        .setLoading(model.loading())
-        .setCrc32C(Crc32c.of(values));
-    if (checkpointed(model)) {
-      header.setExpectTerm(terms.getOrDefault(shard, 0L));
-    }
-    pushed.add(values.byteSize());
-    pushedAsF32.add(values.byteSize());
-    PushLane<PushRowsHeader> lane =
-        rowLanes.computeIfAbsent(
-            shard,
-            key -> new PushLane<>(cluster, shard, PushLane.Method.PUSH_ROWS, this::ackedBelow));
-    return submit(
-            lane,
-            model,
-            shard,
-            values.byteSize(),
-            f -> {},
-            seq -> {
-              header.setSeq(seq);
-              return ackedBelow ->
-                  Frame.of(
-                      header.clone().setAckedBelow(ackedBelow).build(), List.of(values), () -> {});
-            })
-        .thenApply(PushResult::of);
+  /** The term that a shard's leader last answered in, for a CHECKPOINTED model. */
+  long term(int shard) {
+    return terms.getOrDefault(shard, 0L);
+  }
+
+  /** Counts bytes of f32 that are pushed. */
+  void countPushed(long bytes) {
+    pushed.add(bytes);
+    pushedAsF32.add(bytes);
   }
 
   /** Has {@link #flush} wait for a push, and tell of its failure. */
-  void track(CompletableFuture<PushResult> result) {
+  private void track(CompletableFuture<PushResult> result) {
     synchronized (this) {
       all =
           all.thenCombine(
@@ -465,7 +443,7 @@ public final class Session implements AutoCloseable {
         .build();
   }
 
-  private synchronized long ackedBelow() {
+  synchronized long ackedBelow() {
     return outstanding.isEmpty() ? lastSeq + 1 : outstanding.first();
   }
 
@@ -473,7 +451,7 @@ public final class Session implements AutoCloseable {
   void sweep() {
     TensorholdException why = new TensorholdException("DEADLINE_EXCEEDED", "no answer came");
     lanes.values().forEach(lane -> lane.failExpired(why));
-    rowLanes.values().forEach(lane -> lane.failExpired(why));
+    rows.failExpired(why);
   }
 
   /**
@@ -500,6 +478,6 @@ public final class Session implements AutoCloseable {
   @Override
   public void close() {
     lanes.values().forEach(PushLane::close);
-    rowLanes.values().forEach(PushLane::close);
+    rows.close();
   }
 }

@@ -2,15 +2,19 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.store.BlockLayout;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.function.LongSupplier;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -113,6 +117,23 @@ final class MemoryTier {
     if (unit != null) {
       cleanBytes -= unit.bytes();
       unit.release();
+    }
+  }
+
+  /** Forgets blocks; gives those that a flush is writing, and that disk will hold. */
+  void removeIf(Predicate<BlockKey> filter, Consumer<BlockKey> beingFlushed) {
+    List<BlockKey> gone = new ArrayList<>();
+    forEachInMemory(
+        (key, unit) -> {
+          if (filter.test(key)) {
+            gone.add(key);
+          }
+        });
+    for (BlockKey key : gone) {
+      if (isFlushing(key)) {
+        beingFlushed.accept(key);
+      }
+      remove(key);
     }
   }
 

@@ -9,7 +9,6 @@ import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.server.store.ShardStore;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -141,19 +140,7 @@ public final class ShardMachine implements AutoCloseable {
     state.dropped.add(first, last);
     state.steps.drop(first, last);
     overlay.removeIf(key -> DroppedParameters.between(first, key.parameter(), last));
-    List<BlockKey> inMemory = new ArrayList<>();
-    tier.forEachInMemory(
-        (key, unit) -> {
-          if (DroppedParameters.between(first, key.parameter(), last)) {
-            inMemory.add(key);
-          }
-        });
-    for (BlockKey key : inMemory) {
-      if (tier.isFlushing(key)) {
-        deletions.add(key);
-      }
-      tier.remove(key);
-    }
+    tier.removeIf(key -> DroppedParameters.between(first, key.parameter(), last), deletions::add);
     List<ParameterRecord> gone = parameters.drop(id -> DroppedParameters.between(first, id, last));
     gone.forEach(parameter -> store.forEachBlock(parameter.id(), deletions::add));
     rows.drop(first, last, gone);
