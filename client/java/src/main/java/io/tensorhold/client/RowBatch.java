@@ -147,7 +147,7 @@ final class RowBatch {
           header.addKeys(batch.keys[i]);
         }
         parts.add(
-            session.sendRows(table, shard, header, batch.gather(operation, values, dim, from, to)));
+            lanes.send(table, shard, header, batch.gather(operation, values, dim, from, to)));
       }
     }
     return PushResult.all(parts);

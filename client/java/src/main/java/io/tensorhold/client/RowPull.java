@@ -71,7 +71,7 @@ final class RowPull {
     return CompletableFuture.failedFuture(
         cause instanceof TimeoutException
             ? new TensorholdException(
-                "DEADLINE_EXCEEDED", "rows did not come in time; those that come later are lost")
+                "DEADLINE_EXCEEDED", "rows of a table did not come in time")
             : cause);
   }
 
