@@ -96,12 +96,27 @@ public record RaftSettings(
     RaftServerConfigKeys.Log.setLogMetadataEnabled(p, false);
     RaftServerConfigKeys.Log.Appender.setBufferByteLimit(p, entry);
     RaftServerConfigKeys.Log.Appender.setInstallSnapshotEnabled(p, false);
+    RaftServerConfigKeys.Log.Appender.setRetryPolicy(p, retryPolicy());
     RaftServerConfigKeys.Write.setByteLimit(p, SizeInBytes.valueOf("64MB"));
     RaftServerConfigKeys.RetryCache.setExpiryTime(p, TimeDuration.valueOf(10, TimeUnit.SECONDS));
     RaftServerConfigKeys.Snapshot.setTriggerWhenStopEnabled(p, false);
     RaftServerConfigKeys.Read.setOption(p, RaftServerConfigKeys.Read.Option.LINEARIZABLE);
     RaftServerConfigKeys.Read.setLeaderLeaseEnabled(p, true);
     return p;
+  }
+
+  /**
+   * How long a leader waits before it tries again to send to a follower that failed: for the first
+   * ten times hardly, then for a fifth of the time between heartbeats.
+   *
+   * <p>It must be shorter than that time. A leader that slept through it sends a heartbeat and no
+   * entry, and a follower whose database is ahead of its log answers heartbeats with an
+   * inconsistency that says nothing of where to go on: only an entry makes it say so. With Ratis'
+   * own waits of one and five seconds such a follower is never reached again.
+   */
+  private String retryPolicy() {
+    long millis = Math.max(1, electionTimeoutMin.toMillis() / 10);
+    return "1ms,10, %dms,%d".formatted(millis, Integer.MAX_VALUE - 10);
   }
 
   private static TimeDuration time(Duration duration) {
