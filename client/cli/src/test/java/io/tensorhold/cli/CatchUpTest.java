@@ -255,7 +255,8 @@ class CatchUpTest {
       store.flush(
           List.of(new ShardStore.Write(key, memory)).iterator(),
           Objects.requireNonNull(store.state()),
-          List.of());
+          List.of(),
+          null);
       OffHeap.free(memory);
     }
     return shard;

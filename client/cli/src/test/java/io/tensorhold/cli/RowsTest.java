@@ -165,4 +165,30 @@ class RowsTest {
       assertThat(pull(client, client.model("m").table("rows"), keys)).isEqualTo(values);
     }
   }
+
+  @Test
+  void commandsCreateAndShowTablesAndDoNotLeaveRowsOut() throws Exception {
+    try (LocalServer server = new LocalServer(folder, "64MiB")) {
+      String at = server.address();
+      Path file = folder.resolve("words.safetensors");
+      assertThat(
+              Main.run(
+                  "create-table", "words", "--dim", "4", "--initializer", "uniform", "--init",
+                  "low=1", "--init", "high=2", "--optimizer", "adagrad_row", "-s", at))
+          .isZero();
+      assertThat(Main.run("describe", "words", "--tensors", "-s", at)).isZero();
+      assertThat(Main.run("ls", "-s", at)).isZero();
+      assertThat(Main.run("pull-rows", "words", "rows", "--text", "king", "-s", at)).isZero();
+      assertThat(Main.run("pull-rows", "words", "rows", "king", "-s", at)).isEqualTo(1);
+      assertThat(Main.run("pull", "words", "rows", "-s", at)).isEqualTo(1);
+      assertThat(Main.run("export", "words", file.toString(), "-s", at)).isEqualTo(1);
+      assertThat(file).doesNotExist();
+      try (TensorholdClient client = server.connect()) {
+        Table table = client.model("words").table("rows");
+        for (float value : pull(client, table, Table.key("king"))) {
+          assertThat(value).isBetween(1f, 2f);
+        }
+      }
+    }
+  }
 }

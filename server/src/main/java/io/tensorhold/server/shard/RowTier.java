@@ -2,7 +2,6 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.server.store.ShardStore;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -119,17 +118,22 @@ final class RowTier {
     return dirty > budget / 4 ? ShardMachine.Pressure.SOON : ShardMachine.Pressure.NONE;
   }
 
-  /** Forgets tables. */
-  void drop(Collection<Long> tables) {
-    for (long table : tables) {
-      RowCache cache = caches.remove(table);
-      if (cache != null) {
-        cache.close();
-      }
-    }
+  /** Forgets tables, known to the log or only read so far. */
+  void drop(long first, long last) {
+    caches
+        .entrySet()
+        .removeIf(
+            entry -> {
+              boolean gone = DroppedParameters.between(first, entry.getKey(), last);
+              if (gone) {
+                entry.getValue().close();
+              }
+              return gone;
+            });
   }
 
   void clear() {
-    drop(new ArrayList<>(caches.keySet()));
+    caches.values().forEach(RowCache::close);
+    caches.clear();
   }
 }

@@ -8,7 +8,6 @@ import io.tensorhold.server.store.RowLayout;
 import io.tensorhold.server.store.RowReads;
 import io.tensorhold.server.store.ShardStore;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeSet;
 import java.util.function.IntConsumer;
@@ -87,9 +86,21 @@ public final class ShardRows {
   }
 
   private void push(long index, RowsCommand push, ParameterRecord table) {
-    RowCache cache = tier.of(table);
     long valueBytes = RowUpdate.bytes(table, push.codec());
-    long[] keys = push.keys();
+    update(
+        table,
+        push.keys(),
+        (cache, slot, i) -> pushRow(index, push, table, cache, slot, i, i * valueBytes));
+  }
+
+  /** Changes a row in memory: the i-th of those that a command names. */
+  private interface RowChange {
+    void change(RowCache cache, int slot, int i);
+  }
+
+  /** Brings rows to memory and changes them; those that are there come first, and can't leave. */
+  private void update(ParameterRecord table, long[] keys, RowChange change) {
+    RowCache cache = tier.of(table);
     for (int from = 0; from < keys.length; from += CHUNK) {
       int to = Math.min(keys.length, from + CHUNK);
       int misses = 0;
@@ -100,14 +111,14 @@ public final class ShardRows {
           missedAt[misses++] = i;
         } else {
           cache.use(slot);
-          pushRow(index, push, table, cache, slot, i, i * valueBytes);
+          change.change(cache, slot, i);
         }
       }
       look(table, cache, misses);
       for (int m = 0; m < misses; m++) {
         int slot = tier.insert(cache, missed[m]);
         fillMissed(table, cache, slot, m);
-        pushRow(index, push, table, cache, slot, missedAt[m], missedAt[m] * valueBytes);
+        change.change(cache, slot, missedAt[m]);
       }
     }
   }
@@ -147,28 +158,9 @@ public final class ShardRows {
     if (table == null || !put.fits(table)) {
       return Outcome.INVALID;
     }
-    RowCache cache = tier.of(table);
-    int rowBytes = table.rowBytes();
-    for (int from = 0; from < put.keys().length; from += CHUNK) {
-      int to = Math.min(put.keys().length, from + CHUNK);
-      int misses = 0;
-      for (int i = from; i < to; i++) {
-        int slot = cache.find(put.keys()[i]);
-        if (slot == RowCache.ABSENT) {
-          missed[misses] = put.keys()[i];
-          missedAt[misses++] = i;
-        } else {
-          cache.use(slot);
-          putRow(index, put, cache, slot, (long) i * rowBytes);
-        }
-      }
-      look(table, cache, misses);
-      for (int m = 0; m < misses; m++) {
-        int slot = tier.insert(cache, missed[m]);
-        fillMissed(table, cache, slot, m);
-        putRow(index, put, cache, slot, (long) missedAt[m] * rowBytes);
-      }
-    }
+    long rowBytes = table.rowBytes();
+    update(
+        table, put.keys(), (cache, slot, i) -> putRow(index, put, cache, slot, i * rowBytes));
     return Outcome.APPLIED;
   }
 
@@ -337,10 +329,12 @@ public final class ShardRows {
 
   void drop(long first, long last, List<ParameterRecord> gone) {
     overlay.drop(first, last);
-    List<Long> tables =
-        gone.stream().filter(one -> one.table() != null).map(ParameterRecord::id).toList();
-    tier.drop(tables);
-    deletions.addAll(tables);
+    tier.drop(first, last);
+    for (ParameterRecord parameter : gone) {
+      if (parameter.table() != null) {
+        deletions.add(parameter.id());
+      }
+    }
   }
 
   RowFlush beginFlush() {
@@ -382,11 +376,7 @@ public final class ShardRows {
   /** Gives every row of a table of the replicated state. */
   void forEach(ParameterRecord table, RowConsumer consumer) {
     RowCache cache = tier.of(table);
-    List<Long> inMemory = new ArrayList<>();
     for (long key : cache.sortedKeys()) {
-      inMemory.add(key);
-    }
-    for (long key : inMemory) {
       int slot = cache.find(key);
       consumer.accept(
           new RowKey(table.id(), key),

@@ -187,7 +187,7 @@ public final class ShardStore implements AutoCloseable {
    * Makes a flush durable, all of it or nothing.
    *
    * @param blocks in the order of their keys; memory unchanged until this returns
-   * @param rows of tables
+   * @param rows of tables; null: none
    * @param state the new state record
    * @param parameters new specifications (value null: deleted) in the order of their ids
    * @throws StoreException if the disk fails; the database is as before
@@ -196,7 +196,7 @@ public final class ShardStore implements AutoCloseable {
       Iterator<Write> blocks,
       byte[] state,
       List<java.util.Map.Entry<Long, byte @Nullable []>> parameters,
-      RowWrites rows) {
+      @Nullable RowWrites rows) {
     Path file = staging.resolve(INGEST_PREFIX + flushes++ + ".sst");
     try (EnvOptions env = new EnvOptions();
         SstFileWriter writer = new SstFileWriter(env, options);
@@ -222,7 +222,9 @@ public final class ShardStore implements AutoCloseable {
           writer.put(key, value);
         }
       }
-      write(rows, writer);
+      if (rows != null) {
+        write(rows, writer);
+      }
       writer.finish();
       database.ingestExternalFile(List.of(file.toString()), ingest);
     } catch (RocksDBException e) {
