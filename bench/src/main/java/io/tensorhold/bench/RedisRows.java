@@ -28,6 +28,7 @@ final class RedisRows implements AutoCloseable {
   private final BlockingQueue<Asked> asked = new ArrayBlockingQueue<>(64);
   private final ByteBuffer out = ByteBuffer.allocateDirect(1 << 20);
 
+  @SuppressWarnings("ArrayRecordComponent") // filled once, and compared with nothing
   private record Asked(float @Nullable [] target, CompletableFuture<Void> done) {}
 
   RedisRows(int port) throws IOException {

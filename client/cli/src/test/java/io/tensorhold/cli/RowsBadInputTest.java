@@ -178,7 +178,9 @@ class RowsBadInputTest {
         Session ofOther = other.openSession("bad input")) {
       Table rows = other.create(RowsTest.spec("m", Durability.LOGGED).build()).table("rows");
       PushRowsHeader.Builder header =
-          PushRowsHeader.newBuilder().setOperation(Operation.ADD).setCodecValue(1);
+          PushRowsHeader.newBuilder()
+              .setOperation(Operation.ADD)
+              .setCodecValue(Codec.F32.id());
       for (long key = 0; key < 64; key++) {
         header.addKeys(key);
       }

@@ -149,11 +149,12 @@ class RowsTest {
         Session session = client.openSession("test")) {
       ModelHandle model = client.create(spec("m", Durability.LOGGED).build());
       for (int from = 0; from < keys.length; from += 1000) {
-        session.pushRows(
-            model.table("rows"),
-            Operation.ASSIGN,
-            Arrays.copyOfRange(keys, from, from + 1000),
-            Arrays.copyOfRange(values, from * DIM, (from + 1000) * DIM));
+        var _ =
+            session.pushRows(
+                model.table("rows"),
+                Operation.ASSIGN,
+                Arrays.copyOfRange(keys, from, from + 1000),
+                Arrays.copyOfRange(values, from * DIM, (from + 1000) * DIM));
       }
       session.flush();
       assertThat(pull(client, model.table("rows"), keys)).isEqualTo(values);
