@@ -178,9 +178,7 @@ class RowsBadInputTest {
         Session ofOther = other.openSession("bad input")) {
       Table rows = other.create(RowsTest.spec("m", Durability.LOGGED).build()).table("rows");
       PushRowsHeader.Builder header =
-          PushRowsHeader.newBuilder()
-              .setOperation(Operation.ADD)
-              .setCodecValue(Codec.F32.id());
+          PushRowsHeader.newBuilder().setOperation(Operation.ADD).setCodecValue(Codec.F32.id());
       for (long key = 0; key < 64; key++) {
         header.addKeys(key);
       }
@@ -288,7 +286,7 @@ class RowsBadInputTest {
         .isInstanceOf(TensorholdException.class)
         .hasMessageContaining("normal")
         .hasMessageContaining("asked for dim 8, zeros");
-    assertThatThrownBy(() -> client.pullRows(table, new long[2], new float[DIM]))
+    assertThatThrownBy(() -> client.pullRows(table, new long[2], new float[DIM]).join())
         .hasMessageContaining("value=8");
     assertThatThrownBy(
             () -> session.pushRows(table, Operation.ADD, new long[2], new float[DIM]).join())

@@ -174,8 +174,20 @@ class RowsTest {
       Path file = folder.resolve("words.safetensors");
       assertThat(
               Main.run(
-                  "create-table", "words", "--dim", "4", "--initializer", "uniform", "--init",
-                  "low=1", "--init", "high=2", "--optimizer", "adagrad_row", "-s", at))
+                  "create-table",
+                  "words",
+                  "--dim",
+                  "4",
+                  "--initializer",
+                  "uniform",
+                  "--init",
+                  "low=1",
+                  "--init",
+                  "high=2",
+                  "--optimizer",
+                  "adagrad_row",
+                  "-s",
+                  at))
           .isZero();
       assertThat(Main.run("describe", "words", "--tensors", "-s", at)).isZero();
       assertThat(Main.run("ls", "-s", at)).isZero();

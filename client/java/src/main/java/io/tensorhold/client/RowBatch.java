@@ -146,8 +146,7 @@ final class RowBatch {
         for (int i = from; i < to; i++) {
           header.addKeys(batch.keys[i]);
         }
-        parts.add(
-            lanes.send(table, shard, header, batch.gather(operation, values, dim, from, to)));
+        parts.add(lanes.send(table, shard, header, batch.gather(operation, values, dim, from, to)));
       }
     }
     return PushResult.all(parts);

@@ -70,8 +70,7 @@ final class RowPull {
             : failure;
     return CompletableFuture.failedFuture(
         cause instanceof TimeoutException
-            ? new TensorholdException(
-                "DEADLINE_EXCEEDED", "rows of a table did not come in time")
+            ? new TensorholdException("DEADLINE_EXCEEDED", "rows of a table did not come in time")
             : cause);
   }
 

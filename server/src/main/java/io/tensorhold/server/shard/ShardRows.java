@@ -159,8 +159,7 @@ public final class ShardRows {
       return Outcome.INVALID;
     }
     long rowBytes = table.rowBytes();
-    update(
-        table, put.keys(), (cache, slot, i) -> putRow(index, put, cache, slot, i * rowBytes));
+    update(table, put.keys(), (cache, slot, i) -> putRow(index, put, cache, slot, i * rowBytes));
     return Outcome.APPLIED;
   }
 
