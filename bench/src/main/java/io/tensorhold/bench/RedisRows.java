@@ -3,6 +3,7 @@ package io.tensorhold.bench;
 import java.io.DataInputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -32,7 +33,7 @@ final class RedisRows implements AutoCloseable {
   private record Asked(float @Nullable [] target, CompletableFuture<Void> done) {}
 
   RedisRows(int port) throws IOException {
-    channel = SocketChannel.open(new InetSocketAddress("127.0.0.1", port));
+    channel = SocketChannel.open(new InetSocketAddress(InetAddress.getLoopbackAddress(), port));
     Thread.ofPlatform().daemon().name("redis").start(this::read);
   }
 
