@@ -1,5 +1,6 @@
 package io.tensorhold.client;
 
+import com.google.protobuf.Message;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Slice;
 import io.tensorhold.proto.v1.BlockHeader;
@@ -23,6 +24,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
+import java.util.function.LongFunction;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -38,7 +40,8 @@ public final class Session implements AutoCloseable {
   private final ClusterConnection cluster;
   private final long id;
   private final int shards;
-  private final Map<Integer, PushLane> lanes = new ConcurrentHashMap<>();
+  private final Map<Integer, PushLane<PushHeader>> lanes = new ConcurrentHashMap<>();
+  private final RowLanes rows;
   private final TreeSet<Long> outstanding = new TreeSet<>();
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
   private final Semaphore room;
@@ -75,6 +78,7 @@ public final class Session implements AutoCloseable {
     this.cluster = cluster;
     this.id = id;
     this.shards = cluster.map().getShardCount();
+    this.rows = new RowLanes(this, cluster);
     this.room = new Semaphore(cluster.options().maxInFlightBytes(), true);
   }
 
@@ -309,9 +313,8 @@ public final class Session implements AutoCloseable {
         .setCatalogIndex(Math.max(model.model().getCatalogIndex(), step.catalogIndex))
         .setLoading(model.loading())
         .setPullCodecValue(Codec.F32.id());
-    boolean checkpointed = model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
-    if (checkpointed) {
-      header.setExpectTerm(terms.getOrDefault(shard, 0L));
+    if (checkpointed(model)) {
+      header.setExpectTerm(term(shard));
     }
     List<MemorySegment> pieces = new ArrayList<>();
     long bytes = 0;
@@ -326,22 +329,43 @@ public final class Session implements AutoCloseable {
         bytes += block.bytes();
       }
     }
+    Consumer<Frame<PushPullHeader>> updated = step.updated == null ? f -> {} : step.updated;
+    PushLane.Method method =
+        step.updated == null ? PushLane.Method.PUSH : PushLane.Method.PUSH_PULL;
+    PushLane<PushHeader> lane =
+        lanes.computeIfAbsent(
+            step.updated == null ? shard : shard + shards,
+            key -> new PushLane<>(cluster, shard, method, this::ackedBelow));
+    return submit(
+        lane,
+        model,
+        shard,
+        bytes,
+        updated,
+        seq -> {
+          PushHeader numbered = header.setSeq(seq).build();
+          return ackedBelow ->
+              Frame.of(numbered.toBuilder().setAckedBelow(ackedBelow).build(), pieces, () -> {});
+        });
+  }
+
+  /** Numbers a push and hands it to its lane, when there is room. */
+  <H extends Message> CompletableFuture<PushResponse> submit(
+      PushLane<H> lane,
+      ModelHandle model,
+      int shard,
+      long bytes,
+      Consumer<Frame<PushPullHeader>> updated,
+      LongFunction<LongFunction<Frame<H>>> numbered) {
     int permits = (int) Math.min(Math.max(1, bytes), cluster.options().maxInFlightBytes());
     room.acquireUninterruptibly(permits);
     CompletableFuture<PushResponse> done = new CompletableFuture<>();
-    boolean withBlocks = step.updated != null;
-    PushLane lane =
-        lanes.computeIfAbsent(
-            withBlocks ? shard + shards : shard,
-            key -> new PushLane(cluster, shard, withBlocks, this::ackedBelow));
     long seq;
     synchronized (this) {
       seq = ++lastSeq;
       outstanding.add(seq);
-      Consumer<Frame<PushPullHeader>> updated = step.updated == null ? f -> {} : step.updated;
       lane.push(
-          new PendingPush(
-              header.setSeq(seq).build(), pieces, bytes, cluster.deadlineNanos(), updated, done));
+          new PendingPush<>(seq, numbered.apply(seq), cluster.deadlineNanos(), updated, done));
     }
     return done.whenComplete(
         (ack, failure) -> {
@@ -349,21 +373,68 @@ public final class Session implements AutoCloseable {
             outstanding.remove(seq);
           }
           room.release(permits);
-          if (failure == null && checkpointed) {
+          if (failure == null && checkpointed(model)) {
             terms.put(shard, ack.getTerm());
           }
         });
   }
 
-  private synchronized long ackedBelow() {
+  static boolean checkpointed(ModelHandle model) {
+    return model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
+  }
+
+  /**
+   * Pushes rows of a table: for GRADIENT each makes one step of the table's optimizer. Values of a
+   * key that comes several times are added up; for ASSIGN the last one counts. The arrays may be
+   * used again when this returns.
+   *
+   * @param keys in any order
+   * @param values f32, row after row in the order of the keys
+   * @return ends when every shard has applied its part
+   * @throws TensorholdException PAYLOAD_LENGTH if there are not as many values as the keys take
+   */
+  public CompletableFuture<PushResult> pushRows(
+      Table table, Operation operation, long[] keys, float[] values) {
+    CompletableFuture<PushResult> result =
+        RowBatch.push(rows, table, operation, keys, values, shards);
+    track(result);
+    return result;
+  }
+
+  /** The term that a shard's leader last answered in, for a CHECKPOINTED model. */
+  long term(int shard) {
+    return terms.getOrDefault(shard, 0L);
+  }
+
+  /** Counts bytes of f32 that are pushed. */
+  void countPushed(long bytes) {
+    pushed.add(bytes);
+    pushedAsF32.add(bytes);
+  }
+
+  /** Has {@link #flush} wait for a push, and tell of its failure. */
+  private void track(CompletableFuture<PushResult> result) {
+    synchronized (this) {
+      all =
+          all.thenCombine(
+              result.exceptionally(
+                  e -> {
+                    firstFailure.compareAndSet(null, e);
+                    return PushResult.NOTHING;
+                  }),
+              (a, b) -> null);
+    }
+  }
+
+  synchronized long ackedBelow() {
     return outstanding.isEmpty() ? lastSeq + 1 : outstanding.first();
   }
 
   /** Ends the pushes whose deadline has passed. */
   void sweep() {
-    for (PushLane lane : lanes.values()) {
-      lane.failExpired(new TensorholdException("DEADLINE_EXCEEDED", "no answer came"));
-    }
+    TensorholdException why = new TensorholdException("DEADLINE_EXCEEDED", "no answer came");
+    lanes.values().forEach(lane -> lane.failExpired(why));
+    rows.failExpired(why);
   }
 
   /**
@@ -390,5 +461,6 @@ public final class Session implements AutoCloseable {
   @Override
   public void close() {
     lanes.values().forEach(PushLane::close);
+    rows.close();
   }
 }

@@ -73,7 +73,11 @@ final class Checkpoints {
       Set<ParameterRecord> parameters) {
     Map<Long, ParameterRecord> known = new HashMap<>();
     parameters.forEach(parameter -> known.put(parameter.id(), parameter));
-    Outcome outcome = log.machine().overlay().push(term, push, mark, known);
+    return acknowledged(term, log.machine().overlay().push(term, push, mark, known));
+  }
+
+  /** The answer to a push whose outcome is known at once. */
+  static CompletableFuture<PushDone> acknowledged(long term, Outcome outcome) {
     Refusal refusal = Refusals.of(outcome);
     if (refusal != null) {
       throw refusal;
@@ -82,11 +86,11 @@ final class Checkpoints {
   }
 
   /**
-   * Logs every block of a model that changed since the last checkpoint, and then how far the ranks
-   * had come with them.
+   * Logs every block of a model that changed since the last checkpoint, how far the ranks had come
+   * with them, and the rows that changed.
    */
   static CompletableFuture<Checkpointed> log(
-      ShardMachine machine,
+      ShardLog log,
       PushQueue queue,
       long term,
       Model model,
@@ -97,6 +101,7 @@ final class Checkpoints {
     }
     long first = model.getSpec().getParameters(0).getId();
     long last = model.getSpec().getParameters(count - 1).getId();
+    ShardMachine machine = log.machine();
     NavigableMap<BlockKey, Unit> blocks;
     byte[] steps;
     synchronized (machine) { // blocks and steps of one moment
@@ -119,6 +124,10 @@ final class Checkpoints {
     if (steps != null) {
       commands.add(queue.command(Entry.steps(first, steps), Set.of(), 0));
     }
+    commands.add(
+        new RowCheckpoint(log, queue, term, parameters)
+            .run()
+            .thenApply(index -> new PushDone(index, term, false)));
     long total = bytes;
     return CompletableFuture.allOf(commands.toArray(CompletableFuture[]::new))
         .thenApply(
