@@ -14,8 +14,15 @@ matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "tensorhold"
 import matplotlib.pyplot as plt  # noqa: E402
 
-LABELS = {"bsp": "BSP", "ssp": "SSP, s = 4", "asp": "ASP", "topk": "top-k", "sign1": "sign"}
-CONSISTENCY = ["bsp", "ssp", "asp"]
+LABELS = {
+    "bsp": "BSP",
+    "ssp": "SSP, s = 4",
+    "asp": "ASP",
+    "asp_aware": "ASP, staleness-aware rate",
+    "topk": "top-k",
+    "sign1": "sign",
+}
+CONSISTENCY = ["bsp", "ssp", "asp", "asp_aware"]
 
 
 def draw(path: pathlib.Path, report: dict, names: list[str], bytes_too: bool) -> None:
@@ -44,7 +51,7 @@ def draw(path: pathlib.Path, report: dict, names: list[str], bytes_too: bool) ->
 def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     report = json.loads((folder / "training-curves.json").read_text())
-    compressed = [run["name"] for run in report["runs"] if run["name"] not in ("ssp", "asp")]
+    compressed = [run["name"] for run in report["runs"] if run["name"] not in CONSISTENCY[1:]]
     draw(folder / "consistency-curves.svg", report, CONSISTENCY, bytes_too=False)
     draw(folder / "compression-curves.svg", report, compressed, bytes_too=True)
 

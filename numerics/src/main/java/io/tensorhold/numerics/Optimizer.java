@@ -26,7 +26,8 @@ public abstract sealed class Optimizer
    * Which step is made.
    *
    * @param number counts from 1 for each block
-   * @param rate what the learning rate is multiplied by: the schedule's factor
+   * @param rate what the learning rate is multiplied by: the schedule's factor, less for a stale
+   *     gradient
    * @param trust LAMB's trust ratio of the whole parameter; others do not look at it
    */
   public record Step(long number, double rate, float trust) {

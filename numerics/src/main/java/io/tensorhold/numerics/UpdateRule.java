@@ -63,8 +63,15 @@ public record UpdateRule(
    * @param gradientScale clips the global norm; 1: nothing to clip
    * @param trust LAMB's ratio; 1 for all others
    * @param seed of all stochastic rounding: a hash of the block and the log index
+   * @param staleness steps that the block made since the values which the gradient was computed at;
+   *     the rate is divided by 1 + staleness. 0: none, or not to be looked at
    */
-  public record Command(long number, float gradientScale, float trust, long seed) {}
+  public record Command(long number, float gradientScale, float trust, long seed, long staleness) {
+    /** Of a gradient of the present values. */
+    public Command(long number, float gradientScale, float trust, long seed) {
+      this(number, gradientScale, trust, seed, 0);
+    }
+  }
 
   /** Whether weights in a codec are rounded stochastically after a gradient. */
   public boolean stochastic(Codec weights) {
@@ -199,7 +206,11 @@ public record UpdateRule(
   }
 
   private Optimizer.Step optimizerStep(Command command) {
-    return new Optimizer.Step(command.number(), schedule.factor(command.number()), command.trust());
+    double rate = schedule.factor(command.number());
+    return new Optimizer.Step(
+        command.number(),
+        command.staleness() == 0 ? rate : rate / (1.0 + command.staleness()),
+        command.trust());
   }
 
   private void decode(

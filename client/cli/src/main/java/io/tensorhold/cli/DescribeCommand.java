@@ -128,6 +128,7 @@ final class DescribeCommand implements Callable<Integer> {
     document.put("state", model.model().getState().name());
     document.put("durability", spec.getDurability().name());
     document.put("consistency", spec.getConsistency().name());
+    document.put("staleness_aware_rate", spec.getStalenessAwareRate());
     document.put("optimizer", spec.getOptimizer().getKind());
     document.put("hyper", spec.getOptimizer().getHyperMap());
     document.put("schedule", spec.getOptimizer().getSchedule().getKind());
@@ -220,7 +221,7 @@ final class DescribeCommand implements Callable<Integer> {
         model.name(),
         model.model().getState(),
         spec.getDurability(),
-        spec.getConsistency(),
+        spec.getConsistency() + (spec.getStalenessAwareRate() ? ", staleness-aware rate" : ""),
         spec.getOptimizer().getKind().isEmpty() ? "" : ", " + text(spec.getOptimizer()));
     ownOptimizers(spec).forEach((name, own) -> Output.line("%s: %s", name, own));
     Output.line(

@@ -65,6 +65,11 @@ final class LoadCommand implements Callable<Integer> {
   @Option(names = "--staleness", description = "Steps that an ssp worker may be ahead.")
   private int staleness;
 
+  @Option(
+      names = "--staleness-aware-rate",
+      description = "asp, ssp: divide the learning rate of a stale gradient by 1 + its staleness.")
+  private boolean stalenessAwareRate;
+
   @Option(names = "--on-straggler", description = "wait (default), proceed or, with bsp, fail.")
   private StragglerPolicy onStraggler = StragglerPolicy.STRAGGLER_POLICY_UNSPECIFIED;
 
@@ -88,6 +93,7 @@ final class LoadCommand implements Callable<Integer> {
       spec.setDurability(durability).setConsistency(consistency).setWorkers(workers);
       spec.setStaleness(staleness).setOnStraggler(onStraggler);
       spec.setStragglerTimeoutMs(stragglerTimeout);
+      spec.setStalenessAwareRate(stalenessAwareRate);
       spec.setAllowNonfinite(allowNonfinite);
       spec.setOptimizer(optimizer.spec());
       long bytes = checkpoint.tensors().stream().mapToLong(TensorEntry::bytes).sum();

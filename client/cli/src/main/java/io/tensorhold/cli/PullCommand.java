@@ -12,6 +12,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -32,7 +33,8 @@ import picocli.CommandLine.Parameters;
       "",
       "Examples:",
       "  tensorhold pull bert embeddings.word_embeddings.weight --slice 0:2,:8",
-      "  tensorhold pull bert pooler.dense.bias --out bias.f32"
+      "  tensorhold pull bert pooler.dense.bias --out bias.f32",
+      "  tensorhold pull bert pooler.dense.bias --max-staleness 500ms"
     })
 final class PullCommand implements Callable<Integer> {
   private static final int SHOWN = 16;
@@ -51,6 +53,15 @@ final class PullCommand implements Callable<Integer> {
   @Option(names = "--out", description = "File for its bytes, row-major, in its own dtype.")
   private @Nullable Path out;
 
+  @Option(
+      names = "--max-staleness",
+      paramLabel = "TIME",
+      converter = TimeSpan.class,
+      defaultValue = "0ms",
+      description =
+          "Let any replica answer that is at most so old: 500ms, 2s (default: only the leader, which has everything).")
+  private Duration maxStaleness = Duration.ZERO;
+
   @Override
   public Integer call() throws Exception {
     try (TensorholdClient client = globals.connect();
@@ -67,7 +78,7 @@ final class PullCommand implements Callable<Integer> {
       MemorySegment bytes =
           arena.allocate(Math.max(1, codec.bytes(parameter.dtype(), part.elements())));
       MemorySegment target = bytes.asSlice(0, codec.bytes(parameter.dtype(), part.elements()));
-      client.pull(parameter, part, codec, target);
+      client.reader(maxStaleness).pull(parameter, part, codec, target);
       if (out != null) {
         try (FileChannel file =
             FileChannel.open(

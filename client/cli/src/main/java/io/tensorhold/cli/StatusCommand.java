@@ -96,6 +96,8 @@ final class StatusCommand implements Callable<Integer> {
         entry.put("disk_free_bytes", status.getDiskFreeBytes());
         entry.put("disk_full", status.getDiskFull());
         entry.put("pulled_bytes", status.getPulledBytes());
+        entry.put("step_wait_ms", status.getStepWaitMs());
+        entry.put("follower_pulled_bytes", status.getFollowerPulledBytes());
         entry.put("pushed_bytes", status.getPushedBytes());
         entry.put("pushed_decoded_bytes", status.getPushedDecodedBytes());
       }

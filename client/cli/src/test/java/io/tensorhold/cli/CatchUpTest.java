@@ -10,16 +10,8 @@ import io.tensorhold.proto.v1.DType;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.ParameterSpec;
 import io.tensorhold.proto.v1.ReplicaStatus;
-import io.tensorhold.server.base.BlockKey;
-import io.tensorhold.server.base.OffHeap;
-import io.tensorhold.server.store.BlockLayout;
-import io.tensorhold.server.store.ShardStore;
-import io.tensorhold.server.store.SharedRocks;
-import io.tensorhold.wire.ShardHash;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -27,7 +19,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
 import java.util.List;
-import java.util.Objects;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -229,7 +220,11 @@ class CatchUpTest {
     pushes(10);
     endsEqual();
     processes.kill(1);
-    String mended = "shard %d is mended".formatted(changeBlock(1, 0));
+    String mended =
+        "shard %d is mended"
+            .formatted(
+                StoredBlocks.change(
+                    processes.directory().resolve("server-1"), counter.id(), 0, 1 << 13, 2));
     int before = count(1, mended);
     processes.restart(1, FLAGS);
     Replicas.until("the difference to be found", () -> count(1, "that of most replicas") > 0);
@@ -238,28 +233,6 @@ class CatchUpTest {
         .isEqualTo(1);
     untilEqual();
     assertThat(client.pullFloats(counter)).containsOnly((float) expected);
-  }
-
-  /** Rewrites a block of a stopped server with another value and a right checksum; its shard. */
-  private int changeBlock(int server, int block) {
-    int shard = ShardHash.shard(counter.id(), block, 2);
-    Path folder = shard(server, shard);
-    try (SharedRocks rocks = new SharedRocks(1 << 20);
-        ShardStore store = new ShardStore(folder.resolve("db"), folder.resolve("staging"), rocks)) {
-      BlockKey key = new BlockKey(counter.id(), block);
-      MemorySegment memory =
-          Objects.requireNonNull(store.read(key, BlockLayout.HEADER_BYTES + 4L * (1 << 13)));
-      MemorySegment weights = BlockLayout.weights(memory);
-      float value = weights.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 400);
-      weights.set(ValueLayout.JAVA_FLOAT_UNALIGNED, 400, value + 1);
-      store.flush(
-          List.of(new ShardStore.Write(key, memory)).iterator(),
-          Objects.requireNonNull(store.state()),
-          List.of(),
-          null);
-      OffHeap.free(memory);
-    }
-    return shard;
   }
 
   @Test

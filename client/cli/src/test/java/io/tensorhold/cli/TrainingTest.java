@@ -330,9 +330,11 @@ class TrainingTest {
       Replicas.until("step 3 to wait", () -> waits().contains("rank 1"));
       assertThat(refused(step(fast, 4, 1)).reason()).isEqualTo("STALE");
       assertThat(third).isNotDone();
+      long before = waitedMillis();
       step(slow, 1, 1).join();
       third.join();
       assertThat(weights()).containsOnly(-4f);
+      assertThat(waitedMillis()).isGreaterThan(before);
     }
   }
 
@@ -368,6 +370,10 @@ class TrainingTest {
         Consistency.SSP,
         s -> s.setStaleness(1).setOnStraggler(StragglerPolicy.FAIL));
     assertSpec("LIMIT", "straggler_timeout_ms", Consistency.BSP, s -> s.setStragglerTimeoutMs(-1));
+  }
+
+  private long waitedMillis() {
+    return client.status(false).values().iterator().next().getStepWaitMs();
   }
 
   private void assertSpec(

@@ -1,6 +1,8 @@
 package io.tensorhold.client;
 
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.proto.v1.BlockHeader;
+import io.tensorhold.wire.Crc32c;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -39,5 +41,21 @@ record BlockPart(
       elements += runs.get(i);
     }
     return 4 * elements;
+  }
+
+  /** As a push describes it, with the checksum of its bytes. */
+  BlockHeader.Builder header() {
+    Crc32c crc = new Crc32c();
+    for (MemorySegment piece : pieces) {
+      crc.update(piece);
+    }
+    return BlockHeader.newBuilder()
+        .setParameterId(parameter.id())
+        .setBlock(block)
+        .setCodecValue(codec.id())
+        .setPayloadBytes(Math.toIntExact(bytes()))
+        .addAllRuns(runs)
+        .setCrc32C(crc.value())
+        .setHasCrc(true);
   }
 }

@@ -8,13 +8,16 @@ import io.tensorhold.numerics.Codec;
 import io.tensorhold.proto.v1.BlockHeader;
 import io.tensorhold.proto.v1.BlockRange;
 import io.tensorhold.proto.v1.ClusterMap;
+import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.PullHeader;
 import io.tensorhold.proto.v1.PullRequest;
+import io.tensorhold.proto.v1.Shard;
 import io.tensorhold.wire.BlocksMethods;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
 import io.tensorhold.wire.ShardHash;
 import java.lang.foreign.MemorySegment;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -22,12 +25,17 @@ import java.util.Map;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
  * One pull of many blocks: from all leaders side by side, and again for what is missing when a
- * leader is lost. The deadline is for progress: it starts anew with every block.
+ * leader is lost. A pull that may be stale asks other replicas first, once; what they do not bring
+ * comes from the leaders. The deadline is for progress: it starts anew with every block.
  */
 final class BlockPuller {
   private record Key(long parameter, int block) implements Comparable<Key> {
@@ -38,10 +46,14 @@ final class BlockPuller {
     }
   }
 
+  /** A replica that sends nothing for so long is left for the leader. */
+  private static final Duration PATIENCE = Duration.ofSeconds(2);
+
   private final ClusterConnection cluster;
   private final ModelHandle model;
   private final @Nullable Codec codec;
   private final BlockSink sink;
+  private final long maxStalenessMillis;
   private final TreeSet<Key> missing = new TreeSet<>();
   private long deadline;
 
@@ -50,11 +62,14 @@ final class BlockPuller {
       ModelHandle model,
       List<BlockRange> ranges,
       @Nullable Codec codec,
+      Duration maxStaleness,
       BlockSink sink) {
     this.cluster = cluster;
     this.model = model;
     this.codec = codec;
     this.sink = sink;
+    boolean logged = model.model().getSpec().getDurability() != Durability.CHECKPOINTED;
+    this.maxStalenessMillis = logged ? maxStaleness.toMillis() : 0;
     for (BlockRange range : ranges) {
       Parameter parameter = model.parameter(range.getParameterId());
       long end =
@@ -79,8 +94,19 @@ final class BlockPuller {
   void run() {
     deadline = cluster.deadlineNanos();
     ClusterMap map = cluster.map();
+    if (maxStalenessMillis > 0) {
+      TensorholdException failure = fromReplicas(map);
+      if (failure != null && !failure.retryable()) {
+        throw failure;
+      }
+    }
     for (int attempt = 0; ; attempt++) {
-      TensorholdException failure = once(map);
+      synchronized (this) {
+        if (missing.isEmpty()) {
+          return;
+        }
+      }
+      TensorholdException failure = fromLeaders(map);
       synchronized (this) {
         if (missing.isEmpty()) {
           return;
@@ -98,45 +124,62 @@ final class BlockPuller {
     }
   }
 
-  private @Nullable TensorholdException once(ClusterMap map) {
-    List<CompletableFuture<Void>> streams = new ArrayList<>();
-    requests(map).forEach((address, request) -> streams.add(stream(address, request.build())));
-    TensorholdException failure = null;
-    for (CompletableFuture<Void> stream : streams) {
-      try {
-        stream.join();
-      } catch (CompletionException e) {
-        TensorholdException now = TensorholdException.of(e.getCause() == null ? e : e.getCause());
-        if (failure == null || failure.retryable()) {
-          failure = now;
-        }
-      }
-    }
+  private @Nullable TensorholdException fromLeaders(ClusterMap map) {
+    List<Stream> streams = streams(map, shard -> ClusterConnection.address(map, shard.getLeader()));
     if (streams.isEmpty()) {
       return new TensorholdException("UNAVAILABLE", "the shards have no leaders now");
+    }
+    TensorholdException failure = null;
+    for (Stream stream : streams) {
+      failure = worse(failure, stream.join());
     }
     return failure;
   }
 
-  private synchronized Map<String, PullRequest.Builder> requests(ClusterMap map) {
+  /** What replicas have at once; those that fail are left alone for a while. */
+  private @Nullable TensorholdException fromReplicas(ClusterMap map) {
+    ReplicaChoice replicas = cluster.replicas();
+    int turn = replicas.turn();
+    TensorholdException failure = null;
+    for (Stream stream : streams(map, shard -> replicas.choose(map, shard, turn))) {
+      TensorholdException own = stream.joinPatiently();
+      if (own != null && own.retryable()) {
+        replicas.avoid(stream.address);
+      }
+      failure = worse(failure, own);
+    }
+    return failure;
+  }
+
+  private static @Nullable TensorholdException worse(
+      @Nullable TensorholdException before, @Nullable TensorholdException now) {
+    return now != null && (before == null || before.retryable()) ? now : before;
+  }
+
+  /** Asks for what is missing, each server for the blocks of the shards that are its. */
+  private List<Stream> streams(ClusterMap map, Function<Shard, @Nullable String> addressOf) {
     Map<String, PullRequest.Builder> requests = new HashMap<>();
-    for (Key key : missing) {
-      int shard = ShardHash.shard(key.parameter, key.block, map.getShardCount());
-      String address = ClusterConnection.address(map, map.getShards(shard).getLeader());
-      if (address != null) {
-        PullRequest.Builder request =
-            requests.computeIfAbsent(
-                address,
-                a ->
-                    PullRequest.newBuilder()
-                        .setModelId(model.id())
-                        .setCatalogIndex(model.model().getCatalogIndex())
-                        .setLoading(model.loading())
-                        .setCodecValue(codec == null ? 0 : codec.id()));
-        append(request, key);
+    synchronized (this) {
+      for (Key key : missing) {
+        int shard = ShardHash.shard(key.parameter, key.block, map.getShardCount());
+        String address = addressOf.apply(map.getShards(shard));
+        if (address != null) {
+          append(requests.computeIfAbsent(address, one -> request()), key);
+        }
       }
     }
-    return requests;
+    List<Stream> streams = new ArrayList<>();
+    requests.forEach((address, request) -> streams.add(new Stream(address, request.build())));
+    return streams;
+  }
+
+  private PullRequest.Builder request() {
+    return PullRequest.newBuilder()
+        .setModelId(model.id())
+        .setCatalogIndex(model.model().getCatalogIndex())
+        .setLoading(model.loading())
+        .setCodecValue(codec == null ? 0 : codec.id())
+        .setMaxStalenessMs((int) Math.min(maxStalenessMillis, Integer.MAX_VALUE));
   }
 
   private static void append(PullRequest.Builder request, Key key) {
@@ -153,40 +196,77 @@ final class BlockPuller {
         BlockRange.newBuilder().setParameterId(key.parameter).setFirst(key.block).setCount(1));
   }
 
-  private CompletableFuture<Void> stream(String address, PullRequest request) {
-    CompletableFuture<Void> done = new CompletableFuture<>();
-    ClientCall<PullRequest, Frame<PullHeader>> call =
-        cluster
-            .channel(address)
-            .newCall(
-                BlocksMethods.PULL,
-                CallOptions.DEFAULT
-                    .withExecutor(Runnable::run) // one hop less for every megabyte
-                    .withDeadlineAfter(
-                        Math.max(1, 10 * cluster.options().deadline().toNanos()),
-                        TimeUnit.NANOSECONDS));
-    ClientCalls.asyncServerStreamingCall(
-        call,
-        request,
-        new StreamObserver<>() {
-          @Override
-          public void onNext(Frame<PullHeader> frame) {
-            try (frame) {
-              take(frame);
-            }
-          }
+  /** Blocks that one server sends. */
+  private final class Stream implements StreamObserver<Frame<PullHeader>> {
+    private final String address;
+    private final CompletableFuture<Void> done = new CompletableFuture<>();
+    private final ClientCall<PullRequest, Frame<PullHeader>> call;
+    private final AtomicInteger messages = new AtomicInteger();
 
-          @Override
-          public void onError(Throwable error) {
-            done.completeExceptionally(error);
-          }
+    Stream(String address, PullRequest request) {
+      this.address = address;
+      call =
+          cluster
+              .channel(address)
+              .newCall(
+                  BlocksMethods.PULL,
+                  CallOptions.DEFAULT
+                      .withExecutor(Runnable::run) // one hop less for every megabyte
+                      .withDeadlineAfter(
+                          Math.max(1, 10 * cluster.options().deadline().toNanos()),
+                          TimeUnit.NANOSECONDS));
+      ClientCalls.asyncServerStreamingCall(call, request, this);
+    }
 
-          @Override
-          public void onCompleted() {
-            done.complete(null);
+    @Override
+    public void onNext(Frame<PullHeader> frame) {
+      messages.incrementAndGet();
+      try (frame) {
+        take(frame);
+      }
+    }
+
+    @Override
+    public void onError(Throwable error) {
+      done.completeExceptionally(error);
+    }
+
+    @Override
+    public void onCompleted() {
+      done.complete(null);
+    }
+
+    /** Waits for the end; what went wrong, or null. */
+    @Nullable TensorholdException join() {
+      try {
+        done.join();
+        return null;
+      } catch (CompletionException e) {
+        return TensorholdException.of(e.getCause() == null ? e : e.getCause());
+      }
+    }
+
+    /** The same, but ends the stream when nothing comes. */
+    @Nullable TensorholdException joinPatiently() {
+      while (true) {
+        int before = messages.get();
+        try {
+          done.get(PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+          return null;
+        } catch (ExecutionException e) {
+          return TensorholdException.of(e.getCause() == null ? e : e.getCause());
+        } catch (TimeoutException e) {
+          if (messages.get() == before) {
+            call.cancel("the replica sends nothing", null);
+            return new TensorholdException("UNAVAILABLE", address + " sends nothing");
           }
-        });
-    return done;
+        } catch (InterruptedException e) {
+          Thread.currentThread().interrupt();
+          call.cancel("interrupted", e);
+          throw new TensorholdException("CANCELLED", "interrupted");
+        }
+      }
+    }
   }
 
   private synchronized void take(Frame<PullHeader> frame) {
@@ -198,6 +278,7 @@ final class BlockPuller {
       offset += header.getPayloadBytes();
       check(header, bytes);
       if (missing.remove(new Key(header.getParameterId(), header.getBlock()))) {
+        model.pulledSteps().pulled(header);
         sink.accept(header, bytes);
       }
     }

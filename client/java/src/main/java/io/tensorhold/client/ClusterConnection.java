@@ -34,6 +34,7 @@ final class ClusterConnection implements AutoCloseable {
 
   private final ClientOptions options;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
+  private final ReplicaChoice replicas = new ReplicaChoice();
   private final Map<String, RowPuller> rowPullers = new ConcurrentHashMap<>();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
   private volatile @Nullable ClusterMap map;
@@ -45,6 +46,11 @@ final class ClusterConnection implements AutoCloseable {
 
   ClientOptions options() {
     return options;
+  }
+
+  /** Which replicas are asked by pulls that need not ask leaders. */
+  ReplicaChoice replicas() {
+    return replicas;
   }
 
   /** Virtual threads for work that may wait. */

@@ -11,14 +11,22 @@ import java.util.Map;
 import java.util.SortedSet;
 import java.util.TreeSet;
 
-/** A model of the cluster, as it was when it was asked for. */
+/**
+ * A model of the cluster, as it was when it was asked for.
+ *
+ * <p>Under a staleness-aware rate it also knows which values were pulled last through it and its
+ * parameters: gradients are taken to be computed at those. So each worker has a handle of its own.
+ */
 public final class ModelHandle {
   private final Model model;
   private final Map<String, Parameter> parameters = new LinkedHashMap<>();
   private final Map<Long, Parameter> byId = new LinkedHashMap<>();
 
+  private final PulledSteps pulledSteps;
+
   ModelHandle(Model model) {
     this.model = model;
+    this.pulledSteps = new PulledSteps(model.getSpec().getStalenessAwareRate());
     for (ParameterSpec spec : model.getSpec().getParametersList()) {
       Parameter parameter = new Parameter(this, spec);
       parameters.put(spec.getName(), parameter);
@@ -29,6 +37,10 @@ public final class ModelHandle {
   /** As the catalog describes it. */
   public Model model() {
     return model;
+  }
+
+  PulledSteps pulledSteps() {
+    return pulledSteps;
   }
 
   /** Its name. */

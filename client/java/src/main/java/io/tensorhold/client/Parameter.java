@@ -84,6 +84,14 @@ public final class Parameter {
         .getClipValue();
   }
 
+  /** Whether it has an optimizer, and so takes gradients. */
+  boolean trained() {
+    String own = spec.getOptimizer().getKind();
+    String shared = model.model().getSpec().getOptimizer().getKind();
+    String kind = own.isEmpty() ? shared : own;
+    return !kind.isEmpty() && !kind.equals("none");
+  }
+
   /** Elements of one block. */
   public int elementsIn(int block) {
     return Blocks.elementsIn(elements(), blockElements(), block);

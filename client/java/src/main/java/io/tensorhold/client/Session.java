@@ -10,14 +10,12 @@ import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.proto.v1.StepFactors;
-import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedSet;
-import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -87,6 +85,11 @@ public final class Session implements AutoCloseable {
   /** Its number, unique in the cluster. */
   public long id() {
     return id;
+  }
+
+  /** What is pushed to a shard counts on the memory of a leader, if the model is CHECKPOINTED. */
+  void believe(int shard, long term) {
+    terms.put(shard, term);
   }
 
   /**
@@ -188,35 +191,27 @@ public final class Session implements AutoCloseable {
 
   private Consumer<Frame<PushPullHeader>> into(
       ModelHandle model, Map<Parameter, MemorySegment> updated) {
-    Map<Long, MemorySegment> targets = new TreeMap<>();
-    updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
+    UpdatedValues values = new UpdatedValues(model, updated);
     return frame -> {
       pulled.add(frame.payloadBytes());
-      copy(model, frame, targets);
+      values.accept(frame);
     };
-  }
-
-  private static void copy(
-      ModelHandle model, Frame<PushPullHeader> frame, Map<Long, MemorySegment> targets) {
-    long offset = 0;
-    for (BlockHeader header : frame.header().getBlocksList()) {
-      MemorySegment target = targets.get(header.getParameterId());
-      if (target != null) {
-        long at = model.parameter(header.getParameterId()).offset(header.getBlock(), Codec.F32);
-        MemorySegment.copy(frame.payload(), offset, target, at, header.getPayloadBytes());
-      }
-      offset += header.getPayloadBytes();
-    }
   }
 
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
+    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
+    List<PushPart> messages = PushPart.split(parts, shards, everyShard);
+    TensorholdException wrong =
+        messages.size() > 1 ? PushCheck.wrong(model, operation, parts) : null;
+    if (wrong != null) {
+      firstFailure.compareAndSet(null, wrong);
+      return CompletableFuture.failedFuture(wrong);
+    }
     for (BlockPart part : parts) {
       pushed.add(part.bytes());
       pushedAsF32.add(part.f32Bytes());
     }
-    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
-    List<PushPart> messages = PushPart.split(parts, shards, everyShard);
     CompletableFuture<PushResult> result;
     if (step.everyShard && GatheredFactors.needed(model)) {
       result = inTurn(() -> gathered(model, messages, step));
@@ -324,7 +319,11 @@ public final class Session implements AutoCloseable {
     List<MemorySegment> pieces = new ArrayList<>();
     long bytes = 0;
     for (BlockPart block : message.blocks()) {
-      header.addBlocks(describe(block));
+      BlockHeader.Builder described = block.header();
+      if (operation == Operation.GRADIENT) {
+        model.pulledSteps().computedAt(described);
+      }
+      header.addBlocks(described);
       if (!again) {
         pieces.addAll(block.pieces());
         bytes += block.bytes();
@@ -425,22 +424,6 @@ public final class Session implements AutoCloseable {
                   }),
               (a, b) -> null);
     }
-  }
-
-  private static BlockHeader describe(BlockPart block) {
-    Crc32c crc = new Crc32c();
-    for (MemorySegment piece : block.pieces()) {
-      crc.update(piece);
-    }
-    return BlockHeader.newBuilder()
-        .setParameterId(block.parameter().id())
-        .setBlock(block.block())
-        .setCodecValue(block.codec().id())
-        .setPayloadBytes(Math.toIntExact(block.bytes()))
-        .addAllRuns(block.runs())
-        .setCrc32C(crc.value())
-        .setHasCrc(true)
-        .build();
   }
 
   synchronized long ackedBelow() {

@@ -23,6 +23,7 @@ import io.tensorhold.proto.v1.RemoveServerRequest;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.proto.v1.ServerStatus;
 import java.lang.foreign.MemorySegment;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.LinkedHashMap;
@@ -57,6 +58,7 @@ public final class TensorholdClient implements AutoCloseable {
   private static final int STATUS_SECONDS = 60;
 
   private final ClusterConnection cluster;
+  private final Reader leaders;
   private final List<Session> sessions = new CopyOnWriteArrayList<>();
   private final ScheduledExecutorService sweeper =
       Executors.newSingleThreadScheduledExecutor(
@@ -64,6 +66,7 @@ public final class TensorholdClient implements AutoCloseable {
 
   private TensorholdClient(ClientOptions options) {
     this.cluster = new ClusterConnection(options);
+    this.leaders = reader(Duration.ZERO);
     var _ =
         sweeper.scheduleWithFixedDelay(
             () -> sessions.forEach(Session::sweep), 250, 250, TimeUnit.MILLISECONDS);
@@ -289,64 +292,37 @@ public final class TensorholdClient implements AutoCloseable {
   }
 
   /**
-   * Pulls a whole tensor into memory of exactly its size under the codec.
+   * Pulls that any replica may answer whose state is at most so old: what was acknowledged earlier
+   * before the call than that is in what they bring. One on this host is asked first, else all in
+   * turn, and the leaders for what those can't bring. Values of a CHECKPOINTED model always come
+   * from the leaders.
    *
-   * @param codec null: as stored
+   * @param maxStaleness in whole milliseconds; zero: only leaders are asked, and everything
+   *     acknowledged is seen, as with this client's own pulls
    */
+  public Reader reader(Duration maxStaleness) {
+    return new Reader(cluster, maxStaleness);
+  }
+
+  /** See {@link Reader#pull(Parameter, Codec, MemorySegment)}. */
   public void pull(Parameter parameter, @Nullable Codec codec, MemorySegment target) {
-    Codec sent = codec == null ? parameter.codec() : codec;
-    TensorParts.requireBytes(parameter.name(), parameter.bytes(sent), target);
-    pullBlocks(
-        parameter.model(),
-        List.of(range(parameter, 0, parameter.blocks())),
-        codec,
-        (header, payload) ->
-            MemorySegment.copy(
-                payload, 0, target, parameter.offset(header.getBlock(), sent), payload.byteSize()));
+    leaders.pull(parameter, codec, target);
   }
 
-  /** Pulls a slice, row-major, into memory of exactly its size; the codec is f32, f16 or bf16. */
+  /** See {@link Reader#pull(Parameter, Slice, Codec, MemorySegment)}. */
   public void pull(Parameter parameter, Slice slice, @Nullable Codec codec, MemorySegment target) {
-    Codec sent = codec == null ? parameter.codec() : codec;
-    long width = TensorParts.width(parameter, sent);
-    TensorParts.requireBytes("the slice of " + parameter.name(), width * slice.elements(), target);
-    TreeMap<Integer, List<TensorParts.Run>> byBlock = new TreeMap<>();
-    for (TensorParts.Run run : TensorParts.runs(parameter, slice, width)) {
-      byBlock.computeIfAbsent(run.block(), block -> new ArrayList<>()).add(run);
-    }
-    List<BlockRange> ranges =
-        byBlock.keySet().stream().map(block -> range(parameter, block, 1)).toList();
-    pullBlocks(
-        parameter.model(),
-        ranges,
-        sent,
-        (header, payload) -> {
-          for (TensorParts.Run run : byBlock.get(header.getBlock())) {
-            MemorySegment.copy(
-                payload, width * run.first(), target, run.sourceOffset(), width * run.count());
-          }
-        });
+    leaders.pull(parameter, slice, codec, target);
   }
 
-  /** Pulls a tensor, or a slice of it, in the background. */
+  /** See {@link Reader#pullAsync}. */
   public CompletableFuture<Void> pullAsync(
       Parameter parameter, @Nullable Slice slice, @Nullable Codec codec, MemorySegment target) {
-    return CompletableFuture.runAsync(
-        () -> {
-          if (slice == null) {
-            pull(parameter, codec, target);
-          } else {
-            pull(parameter, slice, codec, target);
-          }
-        },
-        cluster.executor());
+    return leaders.pullAsync(parameter, slice, codec, target);
   }
 
-  /** A whole tensor as floats, row-major. */
+  /** See {@link Reader#pullFloats}. */
   public float[] pullFloats(Parameter parameter) {
-    float[] values = new float[Math.toIntExact(parameter.elements())];
-    pull(parameter, Codec.F32, MemorySegment.ofArray(values));
-    return values;
+    return leaders.pullFloats(parameter);
   }
 
   /**
@@ -384,16 +360,15 @@ public final class TensorholdClient implements AutoCloseable {
     }
   }
 
-  /** Streams blocks from all their leaders into a sink, in no particular order. */
+  /** See {@link Reader#pullBlocks}. */
   public void pullBlocks(
       ModelHandle model, List<BlockRange> ranges, @Nullable Codec codec, BlockSink sink) {
-    new BlockPuller(cluster, model, ranges, codec, sink).run();
+    leaders.pullBlocks(model, ranges, codec, sink);
   }
 
-  /** Streams every block of a model into a sink. */
+  /** See {@link Reader#pullModel}. */
   public void pullModel(ModelHandle model, @Nullable Codec codec, BlockSink sink) {
-    pullBlocks(
-        model, model.parameters().stream().map(p -> range(p, 0, p.blocks())).toList(), codec, sink);
+    leaders.pullModel(model, codec, sink);
   }
 
   /** Consecutive blocks of a parameter, as {@link #pullBlocks} takes them. */

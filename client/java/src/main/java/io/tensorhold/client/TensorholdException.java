@@ -41,7 +41,9 @@ public final class TensorholdException extends RuntimeException {
 
   /** Whether the same request may succeed elsewhere or later, and is safe to repeat. */
   boolean retryable() {
-    return reason.equals("NOT_LEADER") || reason.equals("UNAVAILABLE");
+    return reason.equals("NOT_LEADER")
+        || reason.equals("UNAVAILABLE")
+        || reason.equals("REPLICA_STALE");
   }
 
   static TensorholdException of(Throwable error) {

@@ -1,15 +1,15 @@
 package io.tensorhold.client;
 
 import io.tensorhold.proto.v1.ClaimRankRequest;
+import io.tensorhold.proto.v1.ClaimRankResponse;
 import io.tensorhold.proto.v1.HeartbeatRequest;
 import io.tensorhold.proto.v1.JoinModelRequest;
 import io.tensorhold.proto.v1.JoinModelResponse;
 import io.tensorhold.proto.v1.LeaveRequest;
 import io.tensorhold.proto.v1.TrainingGrpc;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ThreadLocalRandom;
@@ -27,6 +27,10 @@ import java.util.function.LongFunction;
  * <p>A heartbeat in the background keeps the session alive. When it ends all the same, because the
  * process was stopped for longer than its lease or because another one took the rank, pushes fail
  * with SESSION_EXPIRED: join again. A worker is thread-safe.
+ *
+ * <p>Of a CHECKPOINTED model a shard loses what it has beyond its last checkpoint when its leader
+ * changes. Pushes then fail with OVERLAY_LOST: join again, and go on after {@link #lastStep}; the
+ * shards that kept a step know it.
  */
 public final class Worker implements AutoCloseable {
   private static final int CALL_SECONDS = 5;
@@ -71,14 +75,18 @@ public final class Worker implements AutoCloseable {
       request.setRank(options.rank());
     }
     JoinModelResponse joined = cluster.training(stub -> stub.joinModel(request.build()));
-    long lastStep = claim(cluster, model, joined);
-    return new Worker(cluster, model, joined, sessions.apply(joined.getSession()), lastStep);
+    Map<Integer, ClaimRankResponse> claimed = claim(cluster, model, joined);
+    Session session = sessions.apply(joined.getSession());
+    claimed.forEach((shard, answer) -> session.believe(shard, answer.getTerm()));
+    long lastStep =
+        claimed.values().stream().mapToLong(ClaimRankResponse::getLastStep).min().orElse(0);
+    return new Worker(cluster, model, joined, session, lastStep);
   }
 
-  /** Claims the rank on every shard of the model; gives the least step that they have. */
-  private static long claim(
+  /** Claims the rank on every shard of the model; gives their answers. */
+  private static Map<Integer, ClaimRankResponse> claim(
       ClusterConnection cluster, ModelHandle model, JoinModelResponse joined) {
-    List<CompletableFuture<Long>> claims = new ArrayList<>();
+    Map<Integer, CompletableFuture<ClaimRankResponse>> claims = new TreeMap<>();
     for (int shard : model.shards(cluster.map().getShardCount())) {
       ClaimRankRequest request =
           ClaimRankRequest.newBuilder()
@@ -87,7 +95,8 @@ public final class Worker implements AutoCloseable {
               .setSession(joined.getSession())
               .setCatalogIndex(joined.getCatalogIndex())
               .build();
-      claims.add(
+      claims.put(
+          shard,
           CompletableFuture.supplyAsync(
               () ->
                   cluster.shardLeader(
@@ -95,15 +104,16 @@ public final class Worker implements AutoCloseable {
                       channel ->
                           TrainingGrpc.newBlockingStub(channel)
                               .withDeadlineAfter(CALL_SECONDS, TimeUnit.SECONDS)
-                              .claimRank(request)
-                              .getLastStep()),
+                              .claimRank(request)),
               cluster.executor()));
     }
+    Map<Integer, ClaimRankResponse> answers = new TreeMap<>();
     try {
-      return claims.stream().mapToLong(CompletableFuture::join).min().orElse(0);
+      claims.forEach((shard, claim) -> answers.put(shard, claim.join()));
     } catch (CompletionException e) {
       throw explain(cluster, model, "rank %d can't begin".formatted(joined.getRank()), e);
     }
+    return answers;
   }
 
   /** The model, as it was when this worker joined. */

@@ -38,6 +38,18 @@ public final class MetricsPage implements AutoCloseable {
     gauge(registry, report, "log_bytes", "Raft logs on disk.", ServerStatus::getLogBytes);
     gauge(registry, report, "rocksdb_bytes", "Databases on disk.", ServerStatus::getRocksdbBytes);
     gauge(registry, report, "pulled_bytes", "Payload sent.", ServerStatus::getPulledBytes);
+    gauge(
+        registry,
+        report,
+        "follower_pulled_bytes",
+        "Payload sent to pulls that this server answered as a follower.",
+        ServerStatus::getFollowerPulledBytes);
+    gauge(
+        registry,
+        report,
+        "step_wait_ms",
+        "Pushes' wait for other workers since the start, all together.",
+        ServerStatus::getStepWaitMs);
     gauge(registry, report, "pushed_bytes", "Payload received.", ServerStatus::getPushedBytes);
     gauge(
         registry,

@@ -6,6 +6,7 @@ import io.tensorhold.proto.v1.ReplicaStatus;
 import io.tensorhold.proto.v1.ServerStatus;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.raft.Checksum;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Comparison;
 import io.tensorhold.server.raft.Leadership;
@@ -17,6 +18,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.function.BooleanSupplier;
+import java.util.function.LongSupplier;
 import java.util.stream.Stream;
 
 /** One server's figures, measured when asked. */
@@ -26,20 +28,27 @@ public final class ServerReport {
   private final long memoryBudget;
   private final Traffic traffic;
   private final BooleanSupplier diskFull;
+  private final LongSupplier waitedMillis;
   private final long started = System.nanoTime();
 
-  /** A report on what the node holds under the data directory. */
+  /**
+   * A report on what the node holds under the data directory.
+   *
+   * @param waitedMillis that pushes have waited for other workers
+   */
   public ServerReport(
       ClusterNode node,
       Path dataDirectory,
       long memoryBudget,
       Traffic traffic,
-      BooleanSupplier diskFull) {
+      BooleanSupplier diskFull,
+      LongSupplier waitedMillis) {
     this.node = node;
     this.dataDirectory = dataDirectory;
     this.memoryBudget = memoryBudget;
     this.traffic = traffic;
     this.diskFull = diskFull;
+    this.waitedMillis = waitedMillis;
   }
 
   /** The figures of the server; with checksums, every block is read. */
@@ -57,7 +66,9 @@ public final class ServerReport {
             .setLogBytes(logBytes())
             .setRocksdbBytes(node.storedBytes())
             .setDiskFull(diskFull.getAsBoolean())
+            .setStepWaitMs(waitedMillis.getAsLong())
             .setPulledBytes(traffic.pulled())
+            .setFollowerPulledBytes(traffic.pulledFromFollowers())
             .setPushedBytes(traffic.pushed())
             .setPushedDecodedBytes(traffic.decoded());
     for (int shard = 0; shard < node.shardCount(); shard++) {
@@ -76,6 +87,7 @@ public final class ServerReport {
       try {
         ShardMachine machine = node.shard(shard).machine();
         memory += machine.memoryBytes();
+        Checksum checksum = checksums ? node.shard(shard).checksum() : null;
         synchronized (machine) {
           replica
               .setAppliedIndex(machine.appliedIndex())
@@ -83,9 +95,9 @@ public final class ServerReport {
               .setMemoryBytes(machine.memoryBytes())
               .setDirtyBytes(machine.dirtyBytes())
               .setBlocks(machine.figures(parameter -> true).blocks());
-          if (checksums) {
-            replica.setChecksum(machine.checksum());
-          }
+        }
+        if (checksum != null) {
+          replica.setAppliedIndex(checksum.index()).setChecksum(checksum.value());
         }
         status.addReplicas(replica);
       } catch (StoreException damaged) {

@@ -5,12 +5,20 @@ import java.util.concurrent.atomic.LongAdder;
 /** Payload bytes that crossed the wire since the start. */
 public final class Traffic {
   private final LongAdder pulled = new LongAdder();
+  private final LongAdder pulledFromFollowers = new LongAdder();
   private final LongAdder pushed = new LongAdder();
   private final LongAdder decoded = new LongAdder();
 
-  /** Counts bytes that were sent. */
-  public void addPulled(long bytes) {
+  /**
+   * Counts bytes that were sent.
+   *
+   * @param asFollower in a pull of a replica that does not lead, within a stated staleness
+   */
+  public void addPulled(long bytes, boolean asFollower) {
     pulled.add(bytes);
+    if (asFollower) {
+      pulledFromFollowers.add(bytes);
+    }
   }
 
   /** Counts bytes that were received. */
@@ -26,6 +34,11 @@ public final class Traffic {
   /** Bytes sent so far. */
   public long pulled() {
     return pulled.sum();
+  }
+
+  /** Of those, bytes of pulls that this server answered as a follower. */
+  public long pulledFromFollowers() {
+    return pulledFromFollowers.sum();
   }
 
   /** Bytes received so far. */

@@ -95,8 +95,9 @@ public final class TensorholdServer implements AutoCloseable {
       node.awaitLoneGroups();
       DiskWatch disk = new DiskWatch(data.path(), reserve.bytes());
       Traffic traffic = new Traffic();
-      ServerReport report = new ServerReport(node, data.path(), budget, traffic, disk);
       Trainer trainer = add(new Trainer(node, bspBuffer.bytes()));
+      ServerReport report =
+          new ServerReport(node, data.path(), budget, traffic, disk, trainer::waitedMillis);
       add(new MetricsPage(config.metrics().listen(), report));
       Controller controller = add(new Controller(node));
       ApiServer server =

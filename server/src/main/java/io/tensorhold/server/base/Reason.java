@@ -49,6 +49,8 @@ public enum Reason {
   OVERLAY_LOST,
   /** Another server leads; metadata {@code leader} names its address when it is known. */
   NOT_LEADER,
+  /** A follower can't be sure that its replica is as fresh as the pull asks; ask the leader. */
+  REPLICA_STALE,
   /** A server of one cluster met another cluster. */
   CLUSTER_MISMATCH,
   /** The disk has no space left for writes; reads go on. */

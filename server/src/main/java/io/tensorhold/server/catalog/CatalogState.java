@@ -11,15 +11,12 @@ import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.ModelState;
 import io.tensorhold.proto.v1.ParameterSpec;
-import io.tensorhold.proto.v1.Server;
-import io.tensorhold.proto.v1.Shard;
 import io.tensorhold.proto.v1.WorkerSession;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.catalog.log.CatalogReply;
 import io.tensorhold.server.catalog.log.CatalogSnapshot;
-import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
@@ -38,18 +35,13 @@ public final class CatalogState {
   private static final int FORMAT = 1;
   private static final int LIST_LIMIT = 1000;
 
-  private String clusterId = "";
-  private int shardCount;
-  private int replication;
-  private final TreeMap<String, Server> servers = new TreeMap<>();
-  private final List<String> replicas = new ArrayList<>();
+  private final ClusterMembers members = new ClusterMembers();
   private final TreeMap<String, Long> names = new TreeMap<>();
   private final Map<Long, Model> models = new HashMap<>();
   private final WorkerSessions workers = new WorkerSessions();
   private long lastModel;
   private long lastParameter;
   private long lastSession;
-  private long epoch;
   private long term;
   private long index = -1;
 
@@ -62,7 +54,7 @@ public final class CatalogState {
     advance(atTerm, atIndex);
     try {
       switch (command.getCommandCase()) {
-        case FOUND -> found(command.getFound());
+        case FOUND -> members.found(command.getFound(), index);
         case CREATE -> reply.setModel(create(command.getCreate()));
         case PUBLISH -> reply.setModel(publish(command.getPublish().getModelId()));
         case DELETE -> reply.setId(delete(command.getDelete()));
@@ -70,14 +62,12 @@ public final class CatalogState {
         case JOIN_MODEL -> reply.setJoined(join(command.getJoinModel()));
         case END_SESSION -> workers.end(command.getEndSession().getSession());
         case OPEN_SESSION -> reply.setId(++lastSession);
-        case JOIN -> join(command.getJoin());
-        case PLACE -> {
-          replicas.clear();
-          replicas.addAll(command.getPlace().getReplicasList());
-          epoch = index;
-        }
-        case REPLACE -> replace(command.getReplace().getFormer(), command.getReplace().getServer());
-        case REMOVE -> remove(command.getRemove().getServerId());
+        case JOIN -> members.join(command.getJoin(), index);
+        case PLACE -> members.place(command.getPlace().getReplicasList(), index);
+        case REPLACE ->
+            members.replace(
+                command.getReplace().getFormer(), command.getReplace().getServer(), index);
+        case REMOVE -> members.remove(command.getRemove().getServerId(), index);
         case COMMAND_NOT_SET ->
             throw new Refusal(Reason.REQUEST_INVALID, "an unknown command in the catalog's log");
       }
@@ -97,17 +87,6 @@ public final class CatalogState {
     if (atIndex > index) {
       term = atTerm;
       index = atIndex;
-    }
-  }
-
-  private void found(CatalogCommand.Found found) {
-    if (clusterId.isEmpty()) {
-      clusterId = found.getClusterId();
-      shardCount = found.getShardCount();
-      replication = found.getReplication();
-      servers.put(found.getServer().getId(), found.getServer());
-      replicas.add(found.getServer().getId());
-      epoch = index;
     }
   }
 
@@ -196,51 +175,6 @@ public final class CatalogState {
         .setLeaseMs(worker.getLeaseMs())
         .setCatalogIndex(index)
         .build();
-  }
-
-  private void join(Server server) {
-    for (Server other : servers.values()) {
-      if (!other.getId().equals(server.getId())
-          && (other.getAddress().equals(server.getAddress())
-              || other.getRaftAddress().equals(server.getRaftAddress()))) {
-        throw new Refusal(
-            Reason.CLUSTER_MISMATCH,
-            "server %s already has the address %s or %s"
-                .formatted(other.getId(), server.getAddress(), server.getRaftAddress()),
-            "value",
-            server.getAddress());
-      }
-    }
-    if (!server.equals(servers.put(server.getId(), server))) {
-      epoch = index;
-    }
-  }
-
-  private void replace(String former, Server server) {
-    servers.remove(former);
-    join(server);
-    replicas.replaceAll(id -> id.equals(former) ? server.getId() : id);
-    epoch = index;
-  }
-
-  private void remove(String id) {
-    if (!servers.containsKey(id)) {
-      throw new Refusal(
-          Reason.REQUEST_INVALID,
-          "no server has the id %s; there are %s".formatted(id, servers.keySet()),
-          "value",
-          id);
-    }
-    if (replicas.equals(List.of(id))) {
-      throw new Refusal(
-          Reason.REQUEST_INVALID,
-          "server %s holds the only replica of every shard: it can't be removed".formatted(id),
-          "value",
-          id);
-    }
-    servers.remove(id);
-    replicas.remove(id);
-    epoch = index;
   }
 
   /**
@@ -336,17 +270,7 @@ public final class CatalogState {
 
   /** The map of the cluster, without leaders; its cluster id is empty before the first command. */
   public synchronized ClusterMap map() {
-    ClusterMap.Builder map =
-        ClusterMap.newBuilder()
-            .setClusterId(clusterId)
-            .setEpoch(epoch)
-            .setShardCount(shardCount)
-            .setReplication(replication)
-            .addAllServers(servers.values());
-    for (int shard = 0; shard < shardCount; shard++) {
-      map.addShards(Shard.newBuilder().setShard(shard).addAllReplicas(replicas));
-    }
-    return map.build();
+    return members.map();
   }
 
   /** Index of the last entry applied; −1 before the first. */
@@ -358,20 +282,15 @@ public final class CatalogState {
   public synchronized CatalogSnapshot snapshot() {
     CatalogSnapshot.Builder snapshot = CatalogSnapshot.newBuilder();
     workers.write(snapshot);
+    members.write(snapshot);
     return snapshot
         .setFormat(FORMAT)
         .setTerm(term)
         .setIndex(index)
-        .setClusterId(clusterId)
-        .setShardCount(shardCount)
-        .setReplication(replication)
-        .addAllServers(servers.values())
-        .addAllReplicas(replicas)
         .addAllModels(new TreeMap<>(models).values())
         .setLastModel(lastModel)
         .setLastParameter(lastParameter)
         .setLastSession(lastSession)
-        .setEpoch(epoch)
         .build();
   }
 
@@ -382,13 +301,7 @@ public final class CatalogState {
           "catalog snapshot: format=%d known=%d; a newer Tensorhold wrote it"
               .formatted(snapshot.getFormat(), FORMAT));
     }
-    clusterId = snapshot.getClusterId();
-    shardCount = snapshot.getShardCount();
-    replication = snapshot.getReplication();
-    servers.clear();
-    snapshot.getServersList().forEach(server -> servers.put(server.getId(), server));
-    replicas.clear();
-    replicas.addAll(snapshot.getReplicasList());
+    members.restore(snapshot);
     names.clear();
     models.clear();
     for (Model model : snapshot.getModelsList()) {
@@ -401,7 +314,6 @@ public final class CatalogState {
     lastModel = snapshot.getLastModel();
     lastParameter = snapshot.getLastParameter();
     lastSession = snapshot.getLastSession();
-    epoch = snapshot.getEpoch();
     term = snapshot.getTerm();
     index = snapshot.getIndex();
   }

@@ -53,7 +53,8 @@ public final class ModelCheck {
             "parameter",
             parameter.getName());
       }
-      complete.addParameters(complete(parameter, spec.getOptimizer()));
+      complete.addParameters(
+          complete(parameter, spec.getOptimizer(), spec.getStalenessAwareRate()));
     }
     ModelSpec whole = complete.build();
     TableCheck.checkModel(whole);
@@ -108,6 +109,15 @@ public final class ModelCheck {
       complete.setConsistency(Consistency.ASP);
     }
     completeSteps(spec, complete);
+    checkRate(spec);
+  }
+
+  private static void checkRate(ModelSpec spec) {
+    if (spec.getStalenessAwareRate() && spec.getConsistency() == Consistency.BSP) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "staleness_aware_rate is for ASP and SSP: no gradient of a BSP step is stale");
+    }
   }
 
   /** How workers step together: their number, the staleness, what becomes of a late one. */
@@ -169,7 +179,8 @@ public final class ModelCheck {
     }
   }
 
-  private static ParameterSpec complete(ParameterSpec spec, OptimizerSpec shared) {
+  private static ParameterSpec complete(
+      ParameterSpec spec, OptimizerSpec shared, boolean stalenessAwareRate) {
     String name = spec.getName();
     checkName("parameter", name);
     DType dtype;
@@ -224,7 +235,7 @@ public final class ModelCheck {
     }
     ParameterSpec.Builder complete =
         spec.toBuilder().setCodecValue(codec.id()).setBlockElements(blockElements);
-    OptimizerCheck.completeParameter(complete, shared);
+    OptimizerCheck.completeParameter(complete, shared, stalenessAwareRate);
     return complete.build();
   }
 

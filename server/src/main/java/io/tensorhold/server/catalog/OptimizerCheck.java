@@ -67,7 +67,8 @@ public final class OptimizerCheck {
   }
 
   /** Completes what a parameter says of its own, and checks that its rule fits its blocks. */
-  static void completeParameter(ParameterSpec.Builder parameter, OptimizerSpec shared) {
+  static void completeParameter(
+      ParameterSpec.Builder parameter, OptimizerSpec shared, boolean stalenessAwareRate) {
     OptimizerSpec spec = shared;
     if (parameter.hasOptimizer()) {
       if (parameter.getOptimizer().hasClipNorm()
@@ -95,6 +96,11 @@ public final class OptimizerCheck {
                       .filter(Codec::stochastic)
                       .map(Codec::label)
                       .collect(Collectors.joining(", "))));
+    }
+    if (rule != null && stalenessAwareRate && !rule.optimizer().hasRate()) {
+      throw refusal(
+          "the rate of %s for %s falls by itself, element by element: staleness_aware_rate value=true allowed=false"
+              .formatted(rule.optimizer().kind(), ModelCheck.quote(parameter.getName())));
     }
     if (rule != null && parameter.getBlockElements() % rule.optimizer().row() != 0) {
       throw refusal(

@@ -5,6 +5,7 @@ import org.apache.ratis.grpc.server.GrpcServices;
 import org.apache.ratis.proto.RaftProtos.AppendEntriesRequestProto;
 import org.apache.ratis.proto.RaftProtos.InstallSnapshotRequestProto;
 import org.apache.ratis.proto.RaftProtos.RaftRpcRequestProto;
+import org.apache.ratis.proto.RaftProtos.ReadIndexRequestProto;
 import org.apache.ratis.proto.RaftProtos.RequestVoteRequestProto;
 import org.apache.ratis.proto.RaftProtos.StartLeaderElectionRequestProto;
 import org.apache.ratis.protocol.RaftPeerId;
@@ -65,6 +66,7 @@ record AddresseeCheck(RaftPeerId self) implements GrpcServices.Customizer, Serve
       case AppendEntriesRequestProto append -> append.getServerRequest();
       case InstallSnapshotRequestProto install -> install.getServerRequest();
       case RequestVoteRequestProto vote -> vote.getServerRequest();
+      case ReadIndexRequestProto read -> read.getServerRequest();
       case StartLeaderElectionRequestProto start -> start.getServerRequest();
       default -> null;
     };

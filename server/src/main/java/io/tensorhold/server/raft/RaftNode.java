@@ -252,7 +252,10 @@ final class RaftNode implements AutoCloseable {
             });
   }
 
-  /** Ends once this server is sure to lead and to have applied all that was acknowledged before. */
+  /**
+   * Ends once this server has applied all that was acknowledged before, as the leader says: itself,
+   * if it is sure to lead, or else the one that it follows.
+   */
   CompletableFuture<Void> fence(RaftGroupId group, Supplier<Leadership> leadership) {
     return submit(group, new byte[0], RaftClientRequest.readRequestType())
         .thenAccept(reply -> refuse(reply, leadership));

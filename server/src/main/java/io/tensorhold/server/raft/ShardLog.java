@@ -1,6 +1,7 @@
 package io.tensorhold.server.raft;
 
 import io.tensorhold.server.shard.ShardMachine;
+import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 
@@ -19,11 +20,31 @@ public interface ShardLog {
    */
   CompletableFuture<Appended> append(byte[] entry);
 
-  /** Ends once this server is sure to lead and has applied what was acknowledged before. */
+  /**
+   * Ends once this server has applied what was acknowledged before, as a leader that is sure to
+   * lead says: itself, or the one that it follows.
+   */
   CompletableFuture<Void> fence();
+
+  /**
+   * Ends once this server is sure that its replica, leader's or follower's, holds all that was
+   * acknowledged so long before the call; fails with REPLICA_STALE if it can't be sure.
+   *
+   * @return the replica; one that has taken its place since may be older
+   */
+  CompletableFuture<ShardMachine> within(Duration staleness);
 
   /** Ids of the servers that vote on the log, as this replica knows them; empty without one. */
   List<String> members();
+
+  /**
+   * The checksum of this replica's state as it is now, all of it read from disk; pushes and pulls
+   * go on meanwhile.
+   *
+   * @throws io.tensorhold.server.base.Refusal if there is no replica
+   * @throws io.tensorhold.server.store.StoreException if it can't be read or is damaged
+   */
+  Checksum checksum();
 
   /** What this server knows of comparisons of the replicas. */
   Comparison comparison();

@@ -3,6 +3,8 @@ package io.tensorhold.server.raft;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.ShardMachine;
+import io.tensorhold.server.store.StoreScan;
+import java.time.Duration;
 import java.util.List;
 import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
@@ -16,6 +18,7 @@ final class ShardReplica implements ShardLog {
   private final RaftNode raft;
   private final int shard;
   private final RaftGroupId group;
+  private final Freshness<ShardMachine> freshness;
   private final AtomicLong refetched = new AtomicLong();
   private volatile ShardStateMachine stateMachine;
   private volatile long comparedIndex = -1;
@@ -26,6 +29,7 @@ final class ShardReplica implements ShardLog {
     this.shard = shard;
     this.group = group;
     this.stateMachine = stateMachine;
+    this.freshness = new Freshness<>(this::machine, this::fence, System::nanoTime);
   }
 
   RaftGroupId group() {
@@ -64,6 +68,14 @@ final class ShardReplica implements ShardLog {
   }
 
   @Override
+  public Checksum checksum() {
+    machine(); // refuses what is damaged or not there
+    try (StoreScan scan = stateMachine.scan()) {
+      return StateChecksums.of(scan);
+    }
+  }
+
+  @Override
   public Comparison comparison() {
     return new Comparison(comparedIndex, difference, refetched.get());
   }
@@ -81,6 +93,11 @@ final class ShardReplica implements ShardLog {
   @Override
   public CompletableFuture<Void> fence() {
     return raft.fence(group, this::leadership);
+  }
+
+  @Override
+  public CompletableFuture<ShardMachine> within(Duration staleness) {
+    return freshness.within(staleness);
   }
 
   @Override

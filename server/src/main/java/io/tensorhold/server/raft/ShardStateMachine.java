@@ -9,8 +9,10 @@ import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.store.StoreException;
+import io.tensorhold.server.store.StoreScan;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
@@ -275,16 +277,20 @@ final class ShardStateMachine extends FetchedStateMachine {
     }
   }
 
-  /** The checksum of the state as it is now: what a flush brings to disk is read from there. */
   private void beginChecksum(long index) {
+    try {
+      checksums.begin(index, scan());
+    } catch (RuntimeException e) {
+      log.warn("shard {} has no checksum at index {}: {}", shard, index, e.getMessage());
+    }
+  }
+
+  /** A walk over the state as it is now: it is flushed, and read from disk while pushes go on. */
+  StoreScan scan() {
     flushLock.lock();
     try {
       flush();
-      if (store != null) {
-        checksums.begin(index, store.scan());
-      }
-    } catch (RuntimeException e) {
-      log.warn("shard {} has no checksum at index {}: {}", shard, index, e.getMessage());
+      return Objects.requireNonNull(store).scan();
     } finally {
       flushLock.unlock();
     }

@@ -37,6 +37,13 @@ final class StateChecksums {
     this.executor = executor;
   }
 
+  /** The checksum of what a walk gives, as fast as the disk does. */
+  static Checksum of(StoreScan scan) {
+    StateChecksum checksum = new StateChecksum();
+    while (scan.step(checksum) >= 0) {}
+    return new Checksum(checksum.index(), checksum.value());
+  }
+
   /** The checksum at an index; empty as long as there is none. */
   synchronized OptionalLong at(long index) {
     Long checksum = byIndex.get(index);

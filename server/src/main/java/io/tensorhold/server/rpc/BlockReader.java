@@ -4,32 +4,35 @@ import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.proto.v1.BlockHeader;
 import io.tensorhold.server.base.OffHeap;
-import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.shard.Unit;
 import io.tensorhold.server.store.BlockLayout;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
 
 /** Collects blocks for one message: their headers, their memory, and how to let go of it. */
 final class BlockReader {
-  private final ClusterNode node;
+  private final IntFunction<ShardMachine> shards;
   private final List<BlockHeader> headers = new ArrayList<>();
   private final List<MemorySegment> pieces = new ArrayList<>();
   private final List<Runnable> releases = new ArrayList<>();
   private long bytes;
 
-  BlockReader(ClusterNode node) {
-    this.node = node;
+  /** Reads from the replicas that the function gives for their shards. */
+  BlockReader(IntFunction<ShardMachine> shards) {
+    this.shards = shards;
   }
 
   /** Adds a block, in the encoding asked for or, if that is null, as it is stored. */
   void add(int shard, ParameterRecord parameter, int block, @Nullable Codec codec) {
-    Unit unit = node.shard(shard).machine().read(parameter, block);
+    Unit unit = shards.apply(shard).read(parameter, block);
     MemorySegment weights = BlockLayout.weights(unit.memory());
     long logIndex = BlockLayout.logIndex(unit.memory());
+    long step = BlockLayout.step(unit.memory());
     Codec sent = codec == null ? parameter.codec() : codec;
     if (sent == parameter.codec()) {
       releases.add(unit::release);
@@ -52,6 +55,7 @@ final class BlockReader {
             .setCodecValue(sent.id())
             .setPayloadBytes((int) weights.byteSize())
             .setLogIndex(logIndex)
+            .setStep(step)
             .build());
   }
 

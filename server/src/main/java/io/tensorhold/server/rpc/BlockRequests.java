@@ -127,6 +127,7 @@ final class BlockRequests {
       String name = view.name(block.getParameterId());
       long left = header.getWithoutPayload() ? Limits.PUSH_BYTES : frame.payloadBytes();
       Part part = part(name, block, left - offset);
+      part = part.at(FactorsCheck.computedAt(view, operation, block));
       PartCheck.check(name, parameter, operation, part);
       checkShard(header, name, parameter, part);
       offset += part.payloadBytes();

@@ -126,6 +126,7 @@ final class Errors {
           STEP_UNKNOWN,
           STALE,
           NOT_LEADER,
+          REPLICA_STALE,
           CLUSTER_MISMATCH ->
           Code.FAILED_PRECONDITION;
       case OVERLAY_LOST, STEP_FAILED -> Code.ABORTED;

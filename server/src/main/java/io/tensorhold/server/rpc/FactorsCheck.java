@@ -7,6 +7,7 @@ import io.tensorhold.proto.v1.StepSums;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand.Operation;
+import io.tensorhold.server.shard.PushCommand.Part;
 import io.tensorhold.server.shard.StepFactors;
 import org.jspecify.annotations.Nullable;
 
@@ -66,6 +67,27 @@ final class FactorsCheck {
       }
     }
     return new StepFactors(scale, trust);
+  }
+
+  /**
+   * The step of a block at whose values a gradient was computed, where its rate depends on it.
+   *
+   * @throws Refusal if the push does not say it
+   */
+  static long computedAt(ModelView view, Operation operation, BlockHeader block) {
+    if (operation != Operation.GRADIENT || !view.model().getSpec().getStalenessAwareRate()) {
+      return Part.NOT_SAID;
+    }
+    if (!block.hasStep() || block.getStep() < 0) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "the rate of block %d of %s falls with staleness: a gradient says the step of the values it was computed at, as their pull did; value=%s"
+              .formatted(
+                  block.getBlock(),
+                  view.name(block.getParameterId()),
+                  block.hasStep() ? Long.toUnsignedString(block.getStep()) : "none"));
+    }
+    return block.getStep();
   }
 
   private static Refusal invalid(String what, Object value, String allowed, Object limit) {

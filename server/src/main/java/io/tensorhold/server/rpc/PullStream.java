@@ -3,6 +3,7 @@ package io.tensorhold.server.rpc;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.proto.v1.BlockRange;
+import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.PullHeader;
 import io.tensorhold.proto.v1.PullRequest;
 import io.tensorhold.server.admin.Traffic;
@@ -10,15 +11,21 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Leadership;
+import io.tensorhold.server.raft.ShardLog;
 import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.ChannelSettings;
 import io.tensorhold.wire.Frame;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 import org.jspecify.annotations.Nullable;
 
@@ -37,7 +44,9 @@ final class PullStream {
   private final ServerCallStreamObserver<Frame<PullHeader>> out;
   private final PullRequest request;
   private @Nullable ModelView view;
+  private final Map<Integer, ShardMachine> replicas = new ConcurrentHashMap<>();
   private @Nullable Codec codec;
+  private boolean follower;
   private int range;
   private int inRange;
   private boolean open;
@@ -65,7 +74,7 @@ final class PullStream {
       view = requests.model(request.getModelId(), request.getCatalogIndex(), request.getLoading());
       List<CompletableFuture<Void>> fences = new ArrayList<>();
       for (int shard : check(view)) {
-        fences.add(fence(shard));
+        fences.add(fence(view, shard).thenAccept(replica -> replicas.put(shard, replica)));
       }
       var _ =
           CompletableFuture.allOf(fences.toArray(CompletableFuture[]::new))
@@ -83,13 +92,32 @@ final class PullStream {
     }
   }
 
-  private CompletableFuture<Void> fence(int shard) {
-    Leadership leadership = node.shard(shard).leadership();
-    if (!leadership.leads()) {
+  /** The replica that may answer, once it is fresh enough. */
+  private CompletableFuture<ShardMachine> fence(ModelView model, int shard) {
+    ShardLog log = node.shard(shard);
+    Leadership leadership = log.leadership();
+    if (leadership.leads()) {
+      ShardMachine replica = log.machine();
+      replica.dropOverlay(leadership.term());
+      return log.fence().thenApply(sure -> replica);
+    }
+    if (request.getMaxStalenessMs() == 0
+        || model.model().getSpec().getDurability() == Durability.CHECKPOINTED) {
       throw Trainer.notLeader(leadership);
     }
-    node.shard(shard).machine().dropOverlay(leadership.term());
-    return node.shard(shard).fence();
+    follower = true;
+    return log.within(Duration.ofMillis(Integer.toUnsignedLong(request.getMaxStalenessMs())));
+  }
+
+  /** The replica that was found fresh; another that has taken its place may be older. */
+  private ShardMachine replica(int shard) {
+    ShardMachine fresh = Objects.requireNonNull(replicas.get(shard));
+    if (!fresh.equals(node.shard(shard).machine())) {
+      throw new Refusal(
+          Reason.UNAVAILABLE,
+          "this server's replica of shard %d was replaced: ask again".formatted(shard));
+    }
+    return fresh;
   }
 
   /** Checks every range; gives the shards they lie on. */
@@ -167,8 +195,8 @@ final class PullStream {
   }
 
   private void sendMessage() {
-    ModelView model = java.util.Objects.requireNonNull(view);
-    BlockReader message = new BlockReader(node);
+    ModelView model = Objects.requireNonNull(view);
+    BlockReader message = new BlockReader(this::replica);
     try {
       while (range < request.getBlocksCount()
           && message.bytes() < MESSAGE_BYTES
@@ -184,7 +212,7 @@ final class PullStream {
       message.release();
       throw e;
     }
-    traffic.addPulled(message.bytes());
+    traffic.addPulled(message.bytes(), follower);
     PullHeader header = PullHeader.newBuilder().addAllBlocks(message.headers()).build();
     try (Frame<PullHeader> frame = Frame.of(header, message.pieces(), message::release)) {
       out.onNext(frame);

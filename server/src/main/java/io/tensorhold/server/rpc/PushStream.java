@@ -198,7 +198,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
       }
 
       private void sendBlocks(PushResponse ack, @Nullable CheckedPush push, PushHeader header) {
-        BlockReader blocks = new BlockReader(node);
+        BlockReader blocks = new BlockReader(shard -> node.shard(shard).machine());
         PushResponse answer = ack;
         if (push != null && !ack.hasSums()) {
           try {
@@ -212,11 +212,11 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
             }
           } catch (RuntimeException e) {
             blocks.release();
-            blocks = new BlockReader(node);
+            blocks = new BlockReader(shard -> node.shard(shard).machine());
             answer = ack.toBuilder().setError(errors.status(e)).build();
           }
         }
-        traffic.addPulled(blocks.bytes());
+        traffic.addPulled(blocks.bytes(), false);
         PushPullHeader head =
             PushPullHeader.newBuilder().setAck(answer).addAllBlocks(blocks.headers()).build();
         try (Frame<PushPullHeader> frame = Frame.of(head, blocks.pieces(), blocks::release)) {

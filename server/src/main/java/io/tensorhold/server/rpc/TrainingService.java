@@ -82,7 +82,12 @@ final class TrainingService extends TrainingGrpc.TrainingImplBase {
                       requests.model(request.getModelId(), request.getCatalogIndex(), false);
                   return trainer
                       .claim(view.model(), request.getShard(), request.getSession())
-                      .thenApply(step -> ClaimRankResponse.newBuilder().setLastStep(step).build());
+                      .thenApply(
+                          claimed ->
+                              ClaimRankResponse.newBuilder()
+                                  .setLastStep(claimed.lastStep())
+                                  .setTerm(claimed.term())
+                                  .build());
                 },
                 reply));
   }

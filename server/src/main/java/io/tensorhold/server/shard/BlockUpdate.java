@@ -91,9 +91,10 @@ final class BlockUpdate implements AutoCloseable {
   private static UpdateRule.Command command(
       MemorySegment block, PushCommand push, int i, long index) {
     Part part = push.parts().get(i);
-    long step = BlockLayout.step(block) + 1;
+    long step = BlockLayout.step(block);
     long seed = StochasticRounding.seed(part.parameter(), part.block(), index, 0);
-    return new UpdateRule.Command(step, push.gradientScale(), push.trust(i), seed);
+    return new UpdateRule.Command(
+        step + 1, push.gradientScale(), push.trust(i), seed, part.staleness(step));
   }
 
   /** The payload as f32 of our own; a gradient is clipped by value. */

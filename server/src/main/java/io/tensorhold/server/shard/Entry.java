@@ -20,7 +20,8 @@ import org.jspecify.annotations.Nullable;
  * 1 PUSH      u16 t, t × (u64 session, u64 seq, u64 acked below), u8 operation, u32 n,
  *             n × (u64 parameter, u32 block, u8 codec, u32 payload bytes, u32 r, r × u32 run),
  *             if bit 7 of the operation is set: f32 gradient scale, n × f32 trust ratio;
- *             payloads
+ *             if bit 6 is set: n × i64 step of the block that the part was computed at (−1: not
+ *             said); payloads
  * 2 REGISTER  a parameter record (ParameterRecord)
  * 3 DROP      u64 first, u64 last: parameters that are gone, both included
  * 4 PUT       u64 parameter, u32 block, a whole block (BlockLayout)
@@ -32,6 +33,7 @@ import org.jspecify.annotations.Nullable;
  * 8 ROWS      u64 session, u64 seq, u64 acked below, u8 operation, u64 table, u8 codec, u32 n,
  *             n × i64 key, rising; n × values of a row
  * 9 PUT_ROWS  u64 table, u32 n, n × i64 key, rising; n × row (RowLayout)
+ * 10 STEPS    u64 model, how far its ranks had come at a checkpoint (ModelSteps)
  * </pre>
  *
  * All numbers but those inside a parameter record are little-endian.
@@ -48,9 +50,13 @@ public final class Entry {
   static final int COMPARE = 7;
   static final int ROWS = 8;
   static final int PUT_ROWS = 9;
+  static final int STEPS = 10;
 
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
+
+  /** Set in a push's operation if the steps follow that its parts were computed at. */
+  private static final int WITH_STEPS = 0x40;
 
   private Entry() {}
 
@@ -62,6 +68,9 @@ public final class Entry {
     /** A session becomes the holder of a rank. */
     record Claim(long model, int rank, long session, boolean together, long base)
         implements Command {}
+
+    /** How far the ranks of a CHECKPOINTED model have come with the blocks logged before. */
+    record Steps(long model, ModelSteps steps) implements Command {}
 
     /** Changes nothing; the replicas are compared at its index. */
     record Compare() implements Command {}
@@ -159,6 +168,11 @@ public final class Entry {
         .array();
   }
 
+  /** An entry of the steps of a checkpoint, as {@link Overlay#steps(long)} gave them. */
+  public static byte[] steps(long model, byte[] steps) {
+    return allocate(5 + 8 + steps.length, STEPS).putLong(model).put(steps).array();
+  }
+
   /** The bytes of a compare command, which is alone in its entry. */
   public static byte[] compare() {
     return allocate(5, COMPARE).array();
@@ -174,12 +188,15 @@ public final class Entry {
     for (Part part : push.parts()) {
       bytes += 21 + 4L * part.runs().length;
     }
-    return bytes + (push.factors() == null ? 0 : 4 + 4L * push.parts().size());
+    long parts = push.parts().size();
+    return bytes
+        + (push.factors() == null ? 0 : 4 + 4 * parts)
+        + (push.saysSteps() ? 8 * parts : 0);
   }
 
   private static void writePush(ByteBuffer out, PushCommand push) {
     PushCommand.Factors factors = push.factors();
-    int flag = factors == null ? 0 : WITH_FACTORS;
+    int flag = (factors == null ? 0 : WITH_FACTORS) | (push.saysSteps() ? WITH_STEPS : 0);
     out.putShort((short) push.tags().size());
     for (Tag tag : push.tags()) {
       out.putLong(tag.session()).putLong(tag.seq()).putLong(tag.ackedBelow());
@@ -197,6 +214,9 @@ public final class Entry {
       for (int i = 0; i < push.parts().size(); i++) {
         out.putFloat(factors.trust()[i]);
       }
+    }
+    if (push.saysSteps()) {
+      push.parts().forEach(part -> out.putLong(part.computedAt()));
     }
     MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
   }
@@ -271,6 +291,12 @@ public final class Entry {
                 new Command.Claim(
                     body.getLong(), body.getInt(), body.getLong(), body.get() != 0, body.getLong());
             case COMPARE -> new Command.Compare();
+            case STEPS -> {
+              long model = body.getLong();
+              byte[] steps = new byte[body.remaining()];
+              body.get(steps);
+              yield new Command.Steps(model, ModelSteps.of(steps));
+            }
             case REGISTER -> {
               byte[] record = new byte[body.remaining()];
               body.get(record);
@@ -285,7 +311,7 @@ public final class Entry {
                     new RowsPut(body.getLong(), readKeys(body), MemorySegment.ofBuffer(body)));
             default ->
                 throw new IllegalArgumentException(
-                    "command type in the log: value=%d known=1..9".formatted(type));
+                    "command type in the log: value=%d known=1..10".formatted(type));
           });
     }
     return commands;
@@ -298,7 +324,7 @@ public final class Entry {
       tags.add(new Tag(in.getLong(), in.getLong(), in.getLong()));
     }
     int flags = in.get();
-    Operation operation = Operation.ofId(flags & ~WITH_FACTORS & 0xff);
+    Operation operation = Operation.ofId(flags & ~(WITH_FACTORS | WITH_STEPS) & 0xff);
     int count = in.getInt();
     List<Part> parts = new ArrayList<>();
     for (int i = 0; i < count; i++) {
@@ -320,6 +346,9 @@ public final class Entry {
         trust[i] = in.getFloat();
       }
       factors = new PushCommand.Factors(gradientScale, trust);
+    }
+    if ((flags & WITH_STEPS) != 0) {
+      parts.replaceAll(part -> part.at(in.getLong()));
     }
     return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null);
   }

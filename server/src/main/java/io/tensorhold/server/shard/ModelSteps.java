@@ -1,9 +1,14 @@
 package io.tensorhold.server.shard;
 
 import io.tensorhold.server.shard.StepMark.Piece;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.DataInput;
+import java.io.DataInputStream;
 import java.io.DataOutput;
+import java.io.DataOutputStream;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.Map;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -136,6 +141,38 @@ final class ModelSteps {
       rank.counter.forgetBytes();
     }
     return rank;
+  }
+
+  /**
+   * Becomes what a leader's overlay had counted at a checkpoint of a CHECKPOINTED model; a session
+   * that has claimed its rank since goes on holding it.
+   */
+  void adopt(ModelSteps checkpointed) {
+    checkpointed.ranks.forEach(
+        (number, rank) -> {
+          Rank before = ranks.put(number, rank);
+          if (before != null && Long.compareUnsigned(before.session, rank.session) > 0) {
+            hold(number, before.session, false);
+          }
+        });
+  }
+
+  byte[] toBytes() {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    try (DataOutputStream out = new DataOutputStream(bytes)) {
+      write(out);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return bytes.toByteArray();
+  }
+
+  static ModelSteps of(byte[] bytes) {
+    try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
+      return read(in, true);
+    } catch (IOException e) {
+      throw new IllegalArgumentException("the steps of a model are cut short", e);
+    }
   }
 
   /** See {@link RankStep}. */

@@ -32,6 +32,11 @@ public record PushCommand(
     return new PushCommand(tags, operation, parts, payload, known, received);
   }
 
+  /** Whether a part says which values it was computed at. */
+  boolean saysSteps() {
+    return parts.stream().anyMatch(part -> part.computedAt != Part.NOT_SAID);
+  }
+
   /** What the gradients of all parts are multiplied by. */
   float gradientScale() {
     return factors == null ? 1 : factors.gradientScale;
@@ -85,9 +90,30 @@ public record PushCommand(
    * @param codec encoding of the payload
    * @param runs elements that the payload holds, as alternating gap and length; empty: the whole
    *     block
+   * @param computedAt step of the block at whose values the gradient was computed, where the rate
+   *     depends on it; {@link #NOT_SAID}: it does not
    */
   @SuppressWarnings("ArrayRecordComponent") // runs are read in a loop, and never changed
-  public record Part(long parameter, int block, Codec codec, int payloadBytes, int[] runs) {
+  public record Part(
+      long parameter, int block, Codec codec, int payloadBytes, int[] runs, long computedAt) {
+    /** No step: the gradient counts as fresh. */
+    public static final long NOT_SAID = -1;
+
+    /** A part whose rate does not depend on when it was computed. */
+    public Part(long parameter, int block, Codec codec, int payloadBytes, int[] runs) {
+      this(parameter, block, codec, payloadBytes, runs, NOT_SAID);
+    }
+
+    /** The same, computed at the values of a step of the block. */
+    public Part at(long step) {
+      return new Part(parameter, block, codec, payloadBytes, runs, step);
+    }
+
+    /** Steps of a block at the step given that this part's gradient has not seen. */
+    long staleness(long step) {
+      return computedAt == NOT_SAID ? 0 : Math.max(0, step - computedAt);
+    }
+
     /** Elements of the payload of a block of so many elements. */
     long elements(int blockElements) {
       if (runs.length == 0) {
@@ -107,7 +133,8 @@ public record PushCommand(
           && block == part.block
           && codec == part.codec
           && payloadBytes == part.payloadBytes
-          && java.util.Arrays.equals(runs, part.runs);
+          && java.util.Arrays.equals(runs, part.runs)
+          && computedAt == part.computedAt;
     }
 
     @Override

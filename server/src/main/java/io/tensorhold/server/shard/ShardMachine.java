@@ -12,7 +12,6 @@ import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.NavigableMap;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
@@ -59,10 +58,10 @@ public final class ShardMachine implements AutoCloseable {
     this.shard = shard;
     this.store = store;
     this.update = new BlockUpdate(kernels);
-    this.overlay = new Overlay(memoryBudget / 2);
     this.state = ShardState.of(store);
     this.rows = new ShardRows(this, store, state, parameters, memoryBudget / 2, kernels);
     this.tier = new MemoryTier(() -> memoryBudget - Math.min(memoryBudget / 2, rows.bytes()));
+    this.overlay = new Overlay(this, memoryBudget / 2, update, state.steps, this::copyForOverlay);
     parameters.read(store);
     flushedIndex = state.index;
     flushedTerm = state.term;
@@ -85,7 +84,9 @@ public final class ShardMachine implements AutoCloseable {
       outcomes[i] =
           switch (commands.get(i)) {
             case Entry.Command.Push push -> push(index, push.push(), push.mark()).id;
-            case Entry.Command.Claim claim -> state.steps.claim(claim, state.dropped).id;
+            case Entry.Command.Claim claim -> claim(claim).id;
+            case Entry.Command.Steps(long model, ModelSteps steps) ->
+                state.steps.adopt(model, steps, state.dropped).id;
             case Entry.Command.Compare() -> Outcome.APPLIED.id;
             case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
             case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
@@ -129,6 +130,13 @@ public final class ShardMachine implements AutoCloseable {
     return Outcome.APPLIED;
   }
 
+  private Outcome claim(Entry.Command.Claim claim) {
+    if (overlay.steps().knows(claim.model())) {
+      overlay.steps().claim(claim, state.dropped);
+    }
+    return state.steps.claim(claim, state.dropped);
+  }
+
   private Outcome register(ParameterRecord parameter) {
     if (state.dropped.contains(parameter.id())) {
       return Outcome.INVALID;
@@ -139,6 +147,7 @@ public final class ShardMachine implements AutoCloseable {
   private Outcome drop(long first, long last) {
     state.dropped.add(first, last);
     state.steps.drop(first, last);
+    overlay.steps().drop(first, last);
     overlay.removeIf(key -> DroppedParameters.between(first, key.parameter(), last));
     tier.removeIf(key -> DroppedParameters.between(first, key.parameter(), last), deletions::add);
     List<ParameterRecord> gone = parameters.drop(id -> DroppedParameters.between(first, id, last));
@@ -223,9 +232,12 @@ public final class ShardMachine implements AutoCloseable {
     return state.objection(push, mark);
   }
 
-  /** How far the ranks of a model have come; see {@link StepMark} for its id. */
+  /**
+   * How far the ranks of a model have come, in the leader's overlay if that counts them; see {@link
+   * StepMark} for its id.
+   */
   public synchronized Map<Integer, RankStep> ranks(long model) {
-    return state.steps.ranks(model);
+    return (overlay.steps().knows(model) ? overlay.steps() : state.steps).ranks(model);
   }
 
   /** The last step that a model's ranks have closed together. */
@@ -248,37 +260,9 @@ public final class ShardMachine implements AutoCloseable {
     return state.dropped.contains(first) && state.dropped.contains(last);
   }
 
-  /**
-   * Applies a push of a CHECKPOINTED model to the leader's overlay, outside the log.
-   *
-   * @param term the leader's term: an overlay of an earlier term is dropped first
-   */
-  public synchronized Outcome pushToOverlay(
-      long term, PushCommand push, Map<Long, ParameterRecord> known) {
-    return overlay.push(
-        term,
-        push,
-        known,
-        update,
-        (key, parameter) -> {
-          Unit base = hold(key, parameter);
-          if (base == null) {
-            return Unit.zeros(parameter, key.block());
-          }
-          Unit copy = base.copy();
-          base.release();
-          return copy;
-        });
-  }
-
-  /** Blocks of the overlay that belong to the parameters, held for the caller, in order. */
-  public synchronized NavigableMap<BlockKey, Unit> overlayBlocks(long term, long first, long last) {
-    return overlay.blocks(term, key -> DroppedParameters.between(first, key.parameter(), last));
-  }
-
-  /** Forgets overlay blocks that the log holds now, unless a push has changed them since. */
-  public synchronized void overlayLogged(Map<BlockKey, Unit> logged) {
-    overlay.logged(logged);
+  /** What the pushes to CHECKPOINTED models have made beside the log; atomic as this is. */
+  public Overlay overlay() {
+    return overlay;
   }
 
   /** Drops an overlay of any other term; leadership has changed. */
@@ -290,6 +274,16 @@ public final class ShardMachine implements AutoCloseable {
   /** The rows of tables. */
   public ShardRows rows() {
     return rows;
+  }
+
+  private Unit copyForOverlay(BlockKey key, ParameterRecord parameter) {
+    Unit base = hold(key, parameter);
+    if (base == null) {
+      return Unit.zeros(parameter, key.block());
+    }
+    Unit copy = base.copy();
+    base.release();
+    return copy;
   }
 
   /** How urgently {@link #beginFlush} is wanted. */

@@ -8,6 +8,7 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -36,6 +37,11 @@ final class ShardState {
       state.read(stored);
     }
     return state;
+  }
+
+  /** The index in a record of {@link #toBytes}. */
+  static long indexOf(byte[] record) {
+    return ByteBuffer.wrap(record).getLong(1 + Long.BYTES);
   }
 
   /** What stands against a push, whole; null: nothing. */

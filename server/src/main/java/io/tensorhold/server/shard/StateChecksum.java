@@ -23,6 +23,7 @@ import org.jspecify.annotations.Nullable;
 public final class StateChecksum implements StoreScan.Visitor {
   private final MessageDigest digest = sha256();
   private long sum;
+  private long index = -1;
 
   static long of(
       ShardState state,
@@ -61,6 +62,11 @@ public final class StateChecksum implements StoreScan.Visitor {
     addDigest();
   }
 
+  /** Index of the log that the state was of; −1 if there was none. */
+  public long index() {
+    return index;
+  }
+
   @Override
   public void row(RowKey key, MemorySegment memory) {
     digest.update(ByteBuffer.allocate(16).putLong(key.table()).putLong(key.key()).flip());
@@ -71,6 +77,7 @@ public final class StateChecksum implements StoreScan.Visitor {
 
   @Override
   public void state(byte[] record) {
+    index = ShardState.indexOf(record);
     add(record);
   }
 

@@ -31,6 +31,35 @@ final class StepTable {
         : of(claim.model()).claim(claim.rank(), claim.session(), claim.together(), claim.base());
   }
 
+  /** Whether it has counted a step of a model. */
+  boolean knows(long model) {
+    return models.containsKey(model);
+  }
+
+  /** A copy of what it knows of a model. */
+  ModelSteps copy(long model) {
+    ModelSteps steps = models.get(model);
+    return steps == null ? new ModelSteps() : ModelSteps.of(steps.toBytes());
+  }
+
+  /** Goes on from what another table knows of a model. */
+  void put(long model, ModelSteps steps) {
+    models.put(model, steps);
+  }
+
+  /** Takes up the steps of a checkpoint; see {@link ModelSteps#adopt}. */
+  Outcome adopt(long model, ModelSteps steps, DroppedParameters dropped) {
+    if (dropped.contains(model)) {
+      return Outcome.INVALID;
+    }
+    of(model).adopt(steps);
+    return Outcome.APPLIED;
+  }
+
+  void clear() {
+    models.clear();
+  }
+
   private ModelSteps of(long model) {
     return models.computeIfAbsent(model, id -> new ModelSteps());
   }

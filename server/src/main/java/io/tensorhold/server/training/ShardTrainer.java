@@ -21,6 +21,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.function.LongSupplier;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -32,13 +33,24 @@ final class ShardTrainer implements StepLog {
   private final BspGate together;
   private final SspGate stale;
   private final Roster roster;
+  private final LongSupplier nanos;
+  private final LongAdder waitedTogether = new LongAdder();
 
   ShardTrainer(ShardLog log, long bspBufferBytes, Roster roster, LongSupplier nanos) {
     this.log = log;
     this.queue = new PushQueue(log);
     this.roster = roster;
+    this.nanos = nanos;
     this.together = new BspGate(bspBufferBytes, Kernels.best(), this, roster, nanos);
     this.stale = new SspGate(this, roster, nanos);
+  }
+
+  /**
+   * Nanoseconds that pushes spent here waiting for other workers since the start, all together;
+   * those of BSP with the writing of their step.
+   */
+  long waitedNanos() {
+    return waitedTogether.sum() + stale.waitedNanos();
   }
 
   ShardLog log() {
@@ -80,7 +92,12 @@ final class ShardTrainer implements StepLog {
   /** Does a part of a rank's step. */
   CompletableFuture<PushDone> push(StepPush push) {
     return switch (push.spec().getConsistency()) {
-      case BSP -> together.contribute(push);
+      case BSP -> {
+        long begun = nanos.getAsLong();
+        yield together
+            .contribute(push)
+            .whenComplete((done, failure) -> waitedTogether.add(nanos.getAsLong() - begun));
+      }
       case SSP -> stale.push(push).whenComplete((done, failure) -> stale.release(push.modelId()));
       default -> append(push.mark(), push.push(), push.parameters());
     };

@@ -16,6 +16,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.function.LongSupplier;
 import java.util.function.Predicate;
 import org.slf4j.Logger;
@@ -60,6 +61,8 @@ final class SspGate {
       this.since = since;
     }
   }
+
+  private final LongAdder waited = new LongAdder();
 
   SspGate(StepLog log, Roster roster, LongSupplier nanos) {
     this.log = log;
@@ -129,7 +132,12 @@ final class SspGate {
       held.add(mine);
     }
     release(push.modelId());
-    return mine.answer;
+    return mine.answer.whenComplete((may, refused) -> waited.add(nanos.getAsLong() - mine.since));
+  }
+
+  /** Nanoseconds that pushes were held back since the start, all together. */
+  long waitedNanos() {
+    return waited.sum();
   }
 
   /** Lets go of what need not wait any longer. */

@@ -6,7 +6,6 @@ import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ShardSteps;
 import io.tensorhold.proto.v1.TrainingStatus;
 import io.tensorhold.proto.v1.WorkerSession;
-import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
@@ -14,21 +13,15 @@ import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.raft.ShardLog;
 import io.tensorhold.server.shard.Entry;
-import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.RowsCommand;
-import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
-import io.tensorhold.server.shard.Unit;
-import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.wire.StepNeeds;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.NavigableMap;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executors;
@@ -75,6 +68,14 @@ public final class Trainer implements AutoCloseable {
     public static final Step NONE = new Step(0, 0, 0, 0, 0, StepNeeds.NONE, null, false);
   }
 
+  /**
+   * How far a rank has come on a shard.
+   *
+   * @param term of the leader that says so; what a CHECKPOINTED model has beyond its last
+   *     checkpoint is gone with it
+   */
+  public record Claimed(long lastStep, long term) {}
+
   /** The totals of a checkpoint. */
   public record Checkpointed(long logIndex, int blocks, long bytes) {}
 
@@ -113,6 +114,12 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
+  /** Milliseconds that pushes have waited for other workers since the start, all together. */
+  public long waitedMillis() {
+    long nanos = shards.stream().mapToLong(ShardTrainer::waitedNanos).sum();
+    return TimeUnit.NANOSECONDS.toMillis(nanos);
+  }
+
   /** The live workers. */
   public Workers workers() {
     return workers;
@@ -141,14 +148,18 @@ public final class Trainer implements AutoCloseable {
       throw notLeader(leadership);
     }
     workers.refuseEnded(push.tags().getFirst().session());
+    WorkerSession worker =
+        push.operation() == PushCommand.Operation.GRADIENT
+            ? workerOf(model, push.tags().getFirst().session())
+            : null;
+    StepMark mark = worker == null ? null : mark(model, worker, step);
     if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
-      return overlay(log, leadership.term(), push, parameters, expectTerm);
+      Checkpoints.requireTerm(log, model, leadership.term(), expectTerm, worker);
+      return Checkpoints.push(log, leadership.term(), push, mark, parameters);
     }
-    if (push.operation() == PushCommand.Operation.GRADIENT) {
-      WorkerSession worker = workerOf(model, push.tags().getFirst().session());
-      if (worker != null) {
-        StepMark mark = mark(model, worker, step);
-        return shards
+    return mark == null
+        ? shards.get(shard).queue().push(push, parameters)
+        : shards
             .get(shard)
             .push(
                 new StepPush(
@@ -161,9 +172,6 @@ public final class Trainer implements AutoCloseable {
                     step.needs(),
                     step.factors(),
                     step.withoutPayload()));
-      }
-    }
-    return shards.get(shard).queue().push(push, parameters);
   }
 
   /**
@@ -180,9 +188,9 @@ public final class Trainer implements AutoCloseable {
     }
     workers.refuseEnded(push.tag().session());
     if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
-      requireTerm(leadership.term(), expectTerm);
-      Outcome outcome = log.machine().rows().pushToOverlay(leadership.term(), push, table);
-      return acknowledged(leadership.term(), outcome);
+      Checkpoints.requireTerm(log, model, leadership.term(), expectTerm, null);
+      return Checkpoints.acknowledged(
+          leadership.term(), log.machine().rows().pushToOverlay(leadership.term(), push, table));
     }
     long touched = (long) push.keys().length * table.rowBytes();
     return shards.get(shard).queue().command(Entry.rows(push), Set.of(table), touched);
@@ -254,9 +262,9 @@ public final class Trainer implements AutoCloseable {
   /**
    * Makes a worker's session the holder of its rank on a shard.
    *
-   * @return the last step that the shard has of the rank
+   * @return the last step that the shard has of the rank, and in which term
    */
-  public CompletableFuture<Long> claim(Model model, int shard, long session) {
+  public CompletableFuture<Claimed> claim(Model model, int shard, long session) {
     Leadership leadership = node.shard(shard).leadership();
     if (!leadership.leads()) {
       throw notLeader(leadership);
@@ -269,7 +277,11 @@ public final class Trainer implements AutoCloseable {
           "value",
           Long.toUnsignedString(session));
     }
-    return node.shard(shard).fence().thenCompose(led -> shards.get(shard).claim(model, worker));
+    node.shard(shard).machine().dropOverlay(leadership.term());
+    return node.shard(shard)
+        .fence()
+        .thenCompose(led -> shards.get(shard).claim(model, worker))
+        .thenApply(step -> new Claimed(step, leadership.term()));
   }
 
   /** What this server knows of the training of a model, or of all for 0. */
@@ -290,84 +302,19 @@ public final class Trainer implements AutoCloseable {
     return status.build();
   }
 
-  private static CompletableFuture<PushDone> overlay(
-      ShardLog log, long term, PushCommand push, Set<ParameterRecord> parameters, long expectTerm) {
-    requireTerm(term, expectTerm);
-    Map<Long, ParameterRecord> known = new HashMap<>();
-    parameters.forEach(parameter -> known.put(parameter.id(), parameter));
-    return acknowledged(term, log.machine().pushToOverlay(term, push, known));
-  }
-
-  private static void requireTerm(long term, long expectTerm) {
-    if (expectTerm != 0 && expectTerm != term) {
-      throw new Refusal(
-          Reason.OVERLAY_LOST,
-          "the shard's leader changed (term %d to %d): pushes since the last checkpoint are lost; go back to it"
-              .formatted(expectTerm, term),
-          "expected-term",
-          expectTerm,
-          "term",
-          term);
-    }
-  }
-
-  private static CompletableFuture<PushDone> acknowledged(long term, Outcome outcome) {
-    if (outcome == Outcome.WINDOW_FULL) {
-      throw new Refusal(
-          Reason.LIMIT, "the session has too many pushes above acked_below: raise it");
-    }
-    return CompletableFuture.completedFuture(new PushDone(0, term, outcome == Outcome.DUPLICATE));
-  }
-
-  /** Logs every block of a model that changed since the last checkpoint on a shard. */
+  /** Logs what changed of a model since the last checkpoint on a shard. */
   public CompletableFuture<Checkpointed> checkpoint(
       Model model, int shard, Map<Long, ParameterRecord> parameters) {
-    ShardLog log = node.shard(shard);
-    Leadership leadership = log.leadership();
+    Leadership leadership = node.shard(shard).leadership();
     if (!leadership.leads()) {
       throw notLeader(leadership);
     }
-    int count = model.getSpec().getParametersCount();
-    if (count == 0) {
-      return CompletableFuture.completedFuture(new Checkpointed(0, 0, 0));
-    }
-    ShardMachine machine = log.machine();
-    NavigableMap<BlockKey, Unit> blocks =
-        machine.overlayBlocks(
-            leadership.term(),
-            model.getSpec().getParameters(0).getId(),
-            model.getSpec().getParameters(count - 1).getId());
-    List<CompletableFuture<PushDone>> puts = new ArrayList<>();
-    long bytes = 0;
-    for (Map.Entry<BlockKey, Unit> block : blocks.entrySet()) {
-      BlockKey key = block.getKey();
-      Unit unit = block.getValue();
-      BlockLayout.seal(unit.memory());
-      bytes += unit.memory().byteSize();
-      puts.add(
-          shards
-              .get(shard)
-              .queue()
-              .command(
-                  Entry.put(key.parameter(), key.block(), unit.memory()),
-                  Set.of(java.util.Objects.requireNonNull(parameters.get(key.parameter()))),
-                  Math.min(unit.memory().byteSize(), Limits.TOUCHED_BYTES)));
-    }
-    long total = bytes;
-    CompletableFuture<Long> rows =
-        new RowCheckpoint(log, shards.get(shard).queue(), leadership.term(), parameters).run();
-    puts.add(rows.thenApply(index -> new PushDone(index, leadership.term(), false)));
-    return CompletableFuture.allOf(puts.toArray(CompletableFuture[]::new))
-        .thenApply(
-            all -> {
-              machine.overlayLogged(blocks);
-              long last = 0;
-              for (CompletableFuture<PushDone> put : puts) {
-                last = Math.max(last, put.join().logIndex());
-              }
-              return new Checkpointed(last, blocks.size(), total);
-            })
-        .whenComplete((done, failure) -> blocks.values().forEach(Unit::release));
+    return Checkpoints.log(
+        node.shard(shard),
+        shards.get(shard).queue(),
+        leadership.term(),
+        model,
+        parameters);
   }
 
   @Override

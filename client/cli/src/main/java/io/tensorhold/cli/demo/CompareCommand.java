@@ -36,7 +36,8 @@ import picocli.CommandLine.Option;
         "Train the demo's job with four workers under each consistency and gradient codec and as DiLoCo; print the bytes and the final loss of each.",
     footer = {
       "",
-      "Runs: bsp, ssp (staleness 4), asp; bf16, q8_linear, q4_0, topk and sign1, which are bsp;",
+      "Runs: bsp, ssp (staleness 4), asp, asp_aware (staleness-aware rate), the last three at a",
+      "rate that falls to 0.01 of itself, from a quarter of bsp's or, asp_aware, from the whole; bf16, q8_linear, q4_0, topk and sign1, which are bsp;",
       "diloco, which is bsp with H local steps of Adam, q4_0 on the wire and outer Nesterov."
     })
 public final class CompareCommand implements Callable<Integer> {
@@ -87,7 +88,7 @@ public final class CompareCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
-    List<ComparedRun> all = ComparedRun.all(top, innerSteps);
+    List<ComparedRun> all = ComparedRun.all(top, innerSteps, steps);
     List<String> names = runs == null ? all.stream().map(ComparedRun::name).toList() : runs;
     for (String name : names) {
       if (all.stream().noneMatch(run -> run.name().equals(name))) {

@@ -119,6 +119,23 @@ public final class DemoProcesses implements AutoCloseable {
     servers.get(index).waitFor();
   }
 
+  /** SIGSTOP: the server stands still, its connections stay. */
+  public void pause(int index) throws IOException, InterruptedException {
+    signal("STOP", index);
+  }
+
+  /** SIGCONT. */
+  public void resume(int index) throws IOException, InterruptedException {
+    signal("CONT", index);
+  }
+
+  private void signal(String name, int index) throws IOException, InterruptedException {
+    String pid = Long.toString(servers.get(index).pid());
+    if (new ProcessBuilder("kill", "-" + name, pid).inheritIO().start().waitFor() != 0) {
+      throw new IOException("kill -%s %s failed".formatted(name, pid));
+    }
+  }
+
   /** Starts a killed server again, on its data. */
   public void restart(int index, String... flags) throws IOException {
     servers.set(index, startServer(index, flags));
