@@ -45,7 +45,10 @@ public final class WireBench {
     this.warmup = warmup;
   }
 
-  /** Arguments: servers, the server's process id, seconds of each measurement, of each warm-up. */
+  /**
+   * Arguments: servers, the server's process id, seconds of each measurement, of each warm-up; with
+   * a fifth, "logged", only pushes to a LOGGED model are measured.
+   */
   public static void main(String[] args) {
     ClientOptions options =
         new ClientOptions(List.of(args[0].split(",", -1))).withDeadline(Duration.ofSeconds(60));
@@ -62,9 +65,13 @@ public final class WireBench {
       for (long i = 0; i < 1 << 18; i++) {
         block.setAtIndex(ValueLayout.JAVA_FLOAT, i, VALUE);
       }
-      bench.blocks(session, block, "");
-      bench.blocks(session, block.asSlice(0, 256 << 10), "-256k");
-      bench.small();
+      if (args.length > 4) {
+        bench.logged(session, block);
+      } else {
+        bench.blocks(session, block, "");
+        bench.blocks(session, block.asSlice(0, 256 << 10), "-256k");
+        bench.small();
+      }
     }
   }
 
@@ -74,10 +81,14 @@ public final class WireBench {
     measure("pull" + suffix, time -> pull(checkpointed, time));
     client.delete("checkpointed", false);
     if (suffix.isEmpty()) {
-      Parameter logged = model("logged", Durability.LOGGED, block.byteSize());
-      measure("push-logged", time -> push(session, logged, block, time));
-      client.delete("logged", false);
+      logged(session, block);
     }
+  }
+
+  private void logged(Session session, MemorySegment block) {
+    Parameter logged = model("logged", Durability.LOGGED, block.byteSize());
+    measure("push-logged", time -> push(session, logged, block, time));
+    client.delete("logged", false);
   }
 
   /** Moves blocks for so many seconds; gives the bytes. */

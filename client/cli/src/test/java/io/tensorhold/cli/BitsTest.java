@@ -205,7 +205,7 @@ class BitsTest {
       quiet = train(client, new Run("quiet", 4, 1, -1, false), new AtomicLong());
     }
     try (DemoProcesses processes = new DemoProcesses()) {
-      processes.startServers(3, "--shards=2", "--memory.budget=64MiB");
+      processes.startServers(3, "--shards=2", "--memory.budget=64MiB", "--raft.payloads=beside");
       ClientOptions options =
           new ClientOptions(List.of(processes.servers().split(",", -1)))
               .withDeadline(Duration.ofSeconds(60));

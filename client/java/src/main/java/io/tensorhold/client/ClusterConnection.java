@@ -286,7 +286,7 @@ final class ClusterConnection implements AutoCloseable {
 
   /** Waits a little longer with each attempt, never two clients alike; false: no time is left. */
   boolean pause(int attempt, long deadline) {
-    long base = Duration.ofMillis(50).toNanos() << Math.min(attempt, 4);
+    long base = Duration.ofMillis(50).toNanos() << Math.min(attempt, 3);
     long wait = base / 2 + ThreadLocalRandom.current().nextLong(base);
     if (closed || System.nanoTime() + wait > deadline) {
       return false;

@@ -43,6 +43,10 @@ public record ServerConfig(
    * @param keepEntries entries kept for followers that are a little behind
    * @param compareInterval milliseconds from one comparison of a shard's replicas to the next; 0:
    *     they are not compared
+   * @param fsync when the log is brought to disk: always (before it is acknowledged), interval, or
+   *     never (left to the operating system)
+   * @param fsyncInterval milliseconds from an acknowledgement to that at most, with interval
+   * @param payloads where large entries are written: beside Ratis's log, or inside it
    */
   public record Raft(
       String listen,
@@ -51,7 +55,10 @@ public record ServerConfig(
       int electionTimeoutMax,
       String flushLogBytes,
       int keepEntries,
-      int compareInterval) {}
+      int compareInterval,
+      String fsync,
+      int fsyncInterval,
+      String payloads) {}
 
   /**
    * Memory outside the Java heap.
@@ -93,7 +100,8 @@ public record ServerConfig(
           "",
           8,
           3,
-          new Raft("127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000),
+          new Raft(
+              "127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000, "always", 1000, "inside"),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
           new Training("128MiB"),

@@ -8,6 +8,7 @@ import io.tensorhold.server.admin.Traffic;
 import io.tensorhold.server.base.ByteSize;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ClusterNode;
+import io.tensorhold.server.raft.Fsync;
 import io.tensorhold.server.raft.RaftSettings;
 import io.tensorhold.server.rpc.ApiServer;
 import io.tensorhold.server.rpc.FarCluster;
@@ -142,7 +143,20 @@ public final class TensorholdServer implements AutoCloseable {
         Duration.ofMillis(raft.electionTimeoutMax()),
         ByteSize.of("raft.flush-log-bytes", raft.flushLogBytes()).bytes(),
         raft.keepEntries(),
-        Duration.ofMillis(raft.compareInterval()));
+        Duration.ofMillis(raft.compareInterval()),
+        Fsync.of(raft.fsync()),
+        Duration.ofMillis(raft.fsyncInterval()),
+        beside(raft.payloads()));
+  }
+
+  private static boolean beside(String payloads) {
+    return switch (payloads) {
+      case "beside" -> true;
+      case "inside" -> false;
+      default ->
+          throw new IllegalArgumentException(
+              "raft.payloads: value=\"%s\" allowed=beside, inside".formatted(payloads));
+    };
   }
 
   private static String advertised(String key, String listen, String advertise) {

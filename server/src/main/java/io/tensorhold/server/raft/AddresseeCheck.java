@@ -1,7 +1,5 @@
 package io.tensorhold.server.raft;
 
-import java.util.EnumSet;
-import org.apache.ratis.grpc.server.GrpcServices;
 import org.apache.ratis.proto.RaftProtos.AppendEntriesRequestProto;
 import org.apache.ratis.proto.RaftProtos.InstallSnapshotRequestProto;
 import org.apache.ratis.proto.RaftProtos.RaftRpcRequestProto;
@@ -15,7 +13,6 @@ import org.apache.ratis.thirdparty.io.grpc.ServerCall;
 import org.apache.ratis.thirdparty.io.grpc.ServerCallHandler;
 import org.apache.ratis.thirdparty.io.grpc.ServerInterceptor;
 import org.apache.ratis.thirdparty.io.grpc.Status;
-import org.apache.ratis.thirdparty.io.grpc.netty.NettyServerBuilder;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,13 +22,7 @@ import org.jspecify.annotations.Nullable;
  * comes back under a new id, often at the same address; without this check it would vote and
  * acknowledge in the name of the lost one, with an empty log.
  */
-record AddresseeCheck(RaftPeerId self) implements GrpcServices.Customizer, ServerInterceptor {
-  @Override
-  public NettyServerBuilder customize(
-      NettyServerBuilder builder, EnumSet<GrpcServices.Type> types) {
-    return types.contains(GrpcServices.Type.SERVER) ? builder.intercept(this) : builder;
-  }
-
+record AddresseeCheck(RaftPeerId self) implements ServerInterceptor {
   @Override
   public <Q, A> ServerCall.Listener<Q> interceptCall(
       ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {

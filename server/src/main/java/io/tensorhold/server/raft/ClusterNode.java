@@ -85,6 +85,8 @@ public final class ClusterNode implements AutoCloseable {
             fetches,
             () -> raft.cutLog(catalogGroup),
             catalog::changed);
+    PayloadLog.Settings payloads =
+        new PayloadLog.Settings(settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK);
     this.resources =
         new ShardStateMachine.Resources(
             rocks,
@@ -92,7 +94,8 @@ public final class ClusterNode implements AutoCloseable {
             settings.flushLogBytes(),
             flusher,
             comparer,
-            fetches);
+            fetches,
+            () -> new ShardPayloads(payloads, settings.payloadsBeside()));
     for (int shard = 0; shard < shardCount; shard++) {
       RaftGroupId group = GroupIds.shard(clusterId, shard);
       shards.add(new ShardReplica(raft, shard, group, newMachine(shard, group)));
@@ -102,6 +105,7 @@ public final class ClusterNode implements AutoCloseable {
         new ShardRepair(
             raft,
             new LogFolders(dataDirectory.resolve("raft")),
+            settings.fsync(),
             shards,
             fetches,
             () -> catalog.state().map().getShardsCount() > 0,

@@ -76,14 +76,8 @@ record LogFolders(Path directory) {
    * refuse the gap. The votes stay.
    */
   void dropCovered(RaftGroupId group, long index) throws IOException {
-    Path segments = (held(group) ? heldOf(group) : of(group)).resolve("current");
-    if (!Files.isDirectory(segments)) {
-      return;
-    }
-    List<Path> files;
-    try (Stream<Path> all = Files.list(segments)) {
-      files = all.filter(f -> SEGMENT.matcher(String.valueOf(f.getFileName())).matches()).toList();
-    }
+    Path segments = folder(group).resolve("current");
+    List<Path> files = segments(segments);
     long last = -1;
     for (Path file : files) {
       last = Math.max(last, lastIndex(file));
@@ -98,28 +92,47 @@ record LogFolders(Path directory) {
 
   /** Last index in a segment: closed ones are named for it, of an open one it is counted. */
   private static long lastIndex(Path segment) throws IOException {
-    Matcher name = SEGMENT.matcher(String.valueOf(segment.getFileName()));
-    if (!name.matches()) {
-      throw new IllegalArgumentException("not a segment: " + segment);
-    }
+    Matcher name = name(segment);
     return name.group(2) != null
         ? Long.parseLong(name.group(2))
         : Long.parseLong(name.group(1)) + LogTail.records(segment) - 1;
   }
 
+  /** A group's folder, held or not. */
+  Path folder(RaftGroupId group) {
+    return held(group) ? heldOf(group) : of(group);
+  }
+
   /** First index in a group's log, held or not; 0 if there is no log. */
   long firstIndex(RaftGroupId group) throws IOException {
-    Path segments = (held(group) ? heldOf(group) : of(group)).resolve("current");
-    if (!Files.isDirectory(segments)) {
-      return 0;
+    return firstIndex(folder(group).resolve("current"));
+  }
+
+  /** First index in a folder of segments; 0 if there are none. */
+  static long firstIndex(Path folder) throws IOException {
+    return segments(folder).stream().mapToLong(LogFolders::startOf).min().orElse(0);
+  }
+
+  /** The segments in a folder, in no order. */
+  static List<Path> segments(Path folder) throws IOException {
+    if (!Files.isDirectory(folder)) {
+      return List.of();
     }
-    try (Stream<Path> files = Files.list(segments)) {
-      return files
-          .map(file -> SEGMENT.matcher(String.valueOf(file.getFileName())))
-          .filter(Matcher::matches)
-          .mapToLong(name -> Long.parseLong(name.group(1)))
-          .min()
-          .orElse(0);
+    try (Stream<Path> all = Files.list(folder)) {
+      return all.filter(f -> SEGMENT.matcher(String.valueOf(f.getFileName())).matches()).toList();
     }
+  }
+
+  /** First index in a segment. */
+  static long startOf(Path segment) {
+    return Long.parseLong(name(segment).group(1));
+  }
+
+  private static Matcher name(Path segment) {
+    Matcher name = SEGMENT.matcher(String.valueOf(segment.getFileName()));
+    if (!name.matches()) {
+      throw new IllegalArgumentException("not a segment: " + segment);
+    }
+    return name;
   }
 }

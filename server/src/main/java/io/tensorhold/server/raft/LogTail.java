@@ -7,6 +7,8 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.zip.CRC32C;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -72,18 +74,34 @@ final class LogTail {
             .formatted(segment, at));
   }
 
+  /** A whole record: its first byte, that of the entry in it, and that behind the record. */
+  record Span(int at, int body, int end) {
+    ByteBuffer body(ByteBuffer segment) {
+      return segment.slice(body, end - CRC_BYTES - body);
+    }
+  }
+
   /** Whole records of a segment, up to the first that is torn. */
   static int records(Path segment) throws IOException {
-    ByteBuffer bytes = ByteBuffer.wrap(Files.readAllBytes(segment));
+    return recordsOf(ByteBuffer.wrap(Files.readAllBytes(segment))).size();
+  }
+
+  /** Whole records in the bytes of a segment, up to the first that is torn. */
+  static List<Span> recordsOf(ByteBuffer bytes) {
     int written = written(bytes);
-    int records = 0;
-    for (int at = HEADER_BYTES; at < written; records++) {
+    List<Span> records = new ArrayList<>();
+    for (int at = HEADER_BYTES; at < written; ) {
       int end = endOf(bytes, at);
       if (end < 0
           || end > bytes.limit()
           || crc(bytes, at, end - CRC_BYTES) != bytes.getInt(end - CRC_BYTES)) {
         break;
       }
+      int body = at;
+      while (bytes.get(body) < 0) {
+        body++;
+      }
+      records.add(new Span(at, body + 1, end));
       at = end;
     }
     return records;

@@ -17,6 +17,7 @@ import org.apache.ratis.client.RaftClient;
 import org.apache.ratis.conf.Parameters;
 import org.apache.ratis.conf.RaftProperties;
 import org.apache.ratis.grpc.GrpcConfigKeys;
+import org.apache.ratis.grpc.server.GrpcServices;
 import org.apache.ratis.proto.RaftProtos.CommitInfoProto;
 import org.apache.ratis.protocol.ClientId;
 import org.apache.ratis.protocol.GroupManagementRequest;
@@ -55,6 +56,7 @@ final class RaftNode implements AutoCloseable {
   private final RaftProperties properties;
   private final StateMachine.Registry machines;
   private final RaftPeerId self;
+  private final LeaderWatch leaderWatch;
   private final ClientId client = ClientId.randomId();
   private final AtomicLong calls = new AtomicLong();
 
@@ -65,6 +67,7 @@ final class RaftNode implements AutoCloseable {
       Path directory,
       StateMachine.Registry machines) {
     self = RaftPeerId.valueOf(serverId);
+    leaderWatch = new LeaderWatch(self, this::server);
     this.properties = settings.properties(directory, listen);
     this.machines = machines;
   }
@@ -72,7 +75,12 @@ final class RaftNode implements AutoCloseable {
   /** Starts the groups that are on disk: their machines are asked for now. */
   void start() throws IOException {
     Parameters parameters = new Parameters();
-    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self));
+    GrpcConfigKeys.Server.setServicesCustomizer(
+        parameters,
+        (builder, types) ->
+            types.contains(GrpcServices.Type.SERVER)
+                ? builder.intercept(leaderWatch).intercept(new AddresseeCheck(self))
+                : builder);
     RaftServer starting =
         RaftServer.newBuilder()
             .setServerId(self)
@@ -338,6 +346,7 @@ final class RaftNode implements AutoCloseable {
 
   @Override
   public void close() throws IOException {
+    leaderWatch.close();
     RaftServer started = server;
     if (started != null) {
       started.close();

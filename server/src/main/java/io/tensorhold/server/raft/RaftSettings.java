@@ -24,22 +24,41 @@ import org.apache.ratis.util.TimeDuration;
  *     behind; one that is further behind gets the whole database
  * @param compareInterval from the end of one comparison of a shard's replicas to the next; zero:
  *     they are not compared. Each reads all that a replica has on disk
+ * @param fsync when the log is brought to disk
+ * @param fsyncInterval longest time from an acknowledgement to that, under {@link Fsync#INTERVAL}
+ * @param payloadsBeside whether large entries are written beside Ratis's log; those that are there
+ *     are read either way
  */
 public record RaftSettings(
     Duration electionTimeoutMin,
     Duration electionTimeoutMax,
     long flushLogBytes,
     int keepEntries,
-    Duration compareInterval) {
+    Duration compareInterval,
+    Fsync fsync,
+    Duration fsyncInterval,
+    boolean payloadsBeside) {
 
   /** For hosts that are not overloaded. */
   public static final RaftSettings DEFAULT =
       new RaftSettings(
-          Duration.ofSeconds(1), Duration.ofSeconds(2), 64L << 20, 64, Duration.ofMinutes(10));
+          Duration.ofSeconds(1),
+          Duration.ofSeconds(2),
+          64L << 20,
+          64,
+          Duration.ofMinutes(10),
+          Fsync.ALWAYS,
+          Duration.ofSeconds(1),
+          false);
+
+  /** Of Ratis's log, which holds references; with their filler, about 64 MiB of entries. */
+  private static final SizeInBytes SEGMENT = SizeInBytes.valueOf("256KB");
 
   /** A server that just started asks early; it gets no votes where a leader lives. */
   private static final TimeDuration FIRST_ELECTION_MIN =
       TimeDuration.valueOf(150, TimeUnit.MILLISECONDS);
+
+  private static final TimeDuration READ_TIMEOUT = TimeDuration.valueOf(10, TimeUnit.SECONDS);
 
   private static final TimeDuration FIRST_ELECTION_MAX =
       TimeDuration.valueOf(300, TimeUnit.MILLISECONDS);
@@ -67,6 +86,11 @@ public record RaftSettings(
           "raft.compare-interval: value=%d allowed=0 or more milliseconds"
               .formatted(compareInterval.toMillis()));
     }
+    if (fsyncInterval.isNegative() || fsyncInterval.isZero()) {
+      throw new IllegalArgumentException(
+          "raft.fsync-interval: value=%d allowed=1 or more milliseconds"
+              .formatted(fsyncInterval.toMillis()));
+    }
   }
 
   RaftProperties properties(Path directory, InetSocketAddress listen) {
@@ -83,10 +107,16 @@ public record RaftSettings(
     RaftServerConfigKeys.Rpc.setFirstElectionTimeoutMax(p, FIRST_ELECTION_MAX);
     RaftServerConfigKeys.Rpc.setRequestTimeout(p, TimeDuration.valueOf(10, TimeUnit.SECONDS));
     RaftServerConfigKeys.LeaderElection.setMemberMajorityAdd(p, true);
-    RaftServerConfigKeys.Log.setSegmentSizeMax(p, entry);
-    RaftServerConfigKeys.Log.setPreallocatedSize(p, SizeInBytes.valueOf("1MB"));
+    RaftServerConfigKeys.Log.setSegmentSizeMax(p, payloadsBeside ? SEGMENT : entry);
+    RaftServerConfigKeys.Log.setPreallocatedSize(
+        p, payloadsBeside ? SEGMENT : SizeInBytes.valueOf("1MB"));
+    // Without it Ratis truncates at offsets that count the payloads, which its files do not hold.
+    RaftServerConfigKeys.Log.StateMachineData.setCachingEnabled(p, true);
+    RaftServerConfigKeys.Log.StateMachineData.setReadTimeout(p, READ_TIMEOUT);
+    // Acknowledges before its own fsync; that one goes on in the background.
+    RaftServerConfigKeys.Log.setUnsafeFlushEnabled(p, fsync != Fsync.ALWAYS);
     RaftServerConfigKeys.Log.setWriteBufferSize(p, SizeInBytes.valueOf(entry.getSize() + 64));
-    RaftServerConfigKeys.Log.setSegmentCacheNumMax(p, 1);
+    RaftServerConfigKeys.Log.setSegmentCacheNumMax(p, payloadsBeside ? 4 : 1);
     RaftServerConfigKeys.Log.setSegmentCacheSizeMax(p, entry);
     RaftServerConfigKeys.Log.setQueueByteLimit(p, SizeInBytes.valueOf("64MB"));
     RaftServerConfigKeys.Log.setPurgeUptoSnapshotIndex(p, true);

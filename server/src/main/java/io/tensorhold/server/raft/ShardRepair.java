@@ -29,6 +29,7 @@ final class ShardRepair implements AutoCloseable {
 
   private final RaftNode raft;
   private final LogFolders folders;
+  private final Fsync fsync;
   private final List<ShardReplica> shards;
   private final ReplicaFetches fetches;
   private final BooleanSupplier catalogLoaded;
@@ -42,6 +43,7 @@ final class ShardRepair implements AutoCloseable {
   /**
    * A repair of the shards.
    *
+   * @param fsync level of the logs
    * @param catalogLoaded whether {@code peersOf} knows already
    * @param peersOf ids of the other servers that hold a shard
    * @param fresh a replica of the same shard, not opened yet
@@ -49,6 +51,7 @@ final class ShardRepair implements AutoCloseable {
   ShardRepair(
       RaftNode raft,
       LogFolders folders,
+      Fsync fsync,
       List<ShardReplica> shards,
       ReplicaFetches fetches,
       BooleanSupplier catalogLoaded,
@@ -56,6 +59,7 @@ final class ShardRepair implements AutoCloseable {
       Function<ShardReplica, ShardStateMachine> fresh) {
     this.raft = raft;
     this.folders = folders;
+    this.fsync = fsync;
     this.shards = shards;
     this.fetches = fetches;
     this.catalogLoaded = catalogLoaded;
@@ -86,6 +90,7 @@ final class ShardRepair implements AutoCloseable {
   /** Opens a database and brings the log in line with it. */
   private void inspect(ShardStateMachine machine, ShardReplica shard) throws IOException {
     machine.inspect(folders.firstIndex(shard.group()));
+    new PayloadCheck(folders.folder(shard.group()), fsync).run(machine.index());
     folders.dropCovered(shard.group(), machine.index());
   }
 

@@ -11,6 +11,7 @@ import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.store.StoreException;
 import io.tensorhold.server.store.StoreScan;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
@@ -18,8 +19,10 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Predicate;
+import java.util.function.Supplier;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
 import org.apache.ratis.protocol.Message;
+import org.apache.ratis.protocol.RaftClientRequest;
 import org.apache.ratis.protocol.RaftGroupId;
 import org.apache.ratis.protocol.RaftGroupMemberId;
 import org.apache.ratis.protocol.RaftPeerId;
@@ -29,7 +32,6 @@ import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.SnapshotInfo;
 import org.apache.ratis.statemachine.StateMachineStorage;
 import org.apache.ratis.statemachine.TransactionContext;
-import org.apache.ratis.thirdparty.com.google.protobuf.ByteString;
 import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -51,7 +53,8 @@ final class ShardStateMachine extends FetchedStateMachine {
       long flushLogBytes,
       Executor flusher,
       Executor comparer,
-      ReplicaFetches fetches) {}
+      ReplicaFetches fetches,
+      Supplier<ShardPayloads> payloads) {}
 
   private final int shard;
   private final Resources resources;
@@ -61,6 +64,7 @@ final class ShardStateMachine extends FetchedStateMachine {
   private final ShardFiles files;
   private final ReplicaCopies copies;
   private final StateChecksums checksums;
+  private final ShardPayloads payloads;
   private final StateMachineStorage snapshots = new EmptyStorage(this::getLatestSnapshot);
   private volatile @Nullable ShardMachine machine;
   private volatile @Nullable String damage;
@@ -72,8 +76,7 @@ final class ShardStateMachine extends FetchedStateMachine {
    * The replica that a directory holds, not opened yet.
    *
    * @param cutLog lets the log go up to what {@link #takeSnapshot} says
-   * @param onDamage is told, once, what is wrong with the database; answers whether another server
-   *     will mend it
+   * @param onDamage is told, once, what is wrong; answers whether another server will mend it
    */
   ShardStateMachine(
       int shard, Path directory, Resources resources, Runnable cutLog, Predicate<String> onDamage) {
@@ -85,12 +88,14 @@ final class ShardStateMachine extends FetchedStateMachine {
     this.onDamage = onDamage;
     this.copies = new ReplicaCopies(files.transfer(), this::copyTo, System::nanoTime);
     this.checksums = new StateChecksums(shard, resources.comparer());
+    this.payloads = resources.payloads().get();
   }
 
   @Override
   public void initialize(RaftServer server, RaftGroupId group, RaftStorage storage)
       throws IOException {
     super.initialize(server, group, storage);
+    payloads.open(server, group, storage.getStorageDir().getRoot());
     getLifeCycle().startAndTransition(this::open);
   }
 
@@ -207,15 +212,15 @@ final class ShardStateMachine extends FetchedStateMachine {
   @Override
   public CompletableFuture<Message> applyTransaction(TransactionContext transaction) {
     LogEntryProto entry = transaction.getLogEntry();
-    ByteString data = entry.getStateMachineLogEntry().getLogData();
+    ByteBuffer data = payloads.entryOf(transaction);
     ShardMachine target = open(machine);
     if (target.pressure() == ShardMachine.Pressure.NOW) {
       flushPatiently();
     }
-    byte[] outcomes = target.apply(entry.getTerm(), entry.getIndex(), data.asReadOnlyByteBuffer());
+    byte[] outcomes = target.apply(entry.getTerm(), entry.getIndex(), data);
     updateLastAppliedTermIndex(entry.getTerm(), entry.getIndex());
-    bytesSinceFlush.addAndGet(data.size());
-    if (Entry.compares(data.asReadOnlyByteBuffer())) {
+    bytesSinceFlush.addAndGet(data.remaining());
+    if (Entry.compares(data)) {
       beginChecksum(entry.getIndex());
     }
     if (!flushQueued
@@ -226,6 +231,16 @@ final class ShardStateMachine extends FetchedStateMachine {
     }
     return CompletableFuture.completedFuture(
         Message.valueOf(UnsafeByteOperations.unsafeWrap(outcomes)));
+  }
+
+  @Override
+  public TransactionContext startTransaction(RaftClientRequest request) {
+    return payloads.start(this, request);
+  }
+
+  @Override
+  public DataApi data() {
+    return payloads;
   }
 
   private static ShardMachine open(@Nullable ShardMachine machine) {
@@ -340,7 +355,6 @@ final class ShardStateMachine extends FetchedStateMachine {
     return index < 0 ? null : new DatabaseSnapshot(TermIndex.valueOf(target.flushedTerm(), index));
   }
 
-  /** The copies that other servers fetch. */
   ReplicaCopies copies() {
     return copies;
   }
@@ -386,6 +400,7 @@ final class ShardStateMachine extends FetchedStateMachine {
 
   @Override
   public void close() {
+    payloads.close();
     closeStore();
   }
 }

@@ -76,6 +76,19 @@ class StartTest {
   }
 
   @Test
+  void unknownFsync() {
+    assertThatThrownBy(() -> start(folder, "--raft.fsync=sometimes"))
+        .isInstanceOf(StartFailure.class)
+        .hasMessageContaining("raft.fsync: value=\"sometimes\" allowed=always, interval, never");
+    assertThatThrownBy(() -> start(folder, "--raft.fsync-interval=0"))
+        .isInstanceOf(StartFailure.class)
+        .hasMessageContaining("raft.fsync-interval: value=0 allowed=1 or more milliseconds");
+    assertThatThrownBy(() -> start(folder, "--raft.payloads=elsewhere"))
+        .isInstanceOf(StartFailure.class)
+        .hasMessageContaining("raft.payloads: value=\"elsewhere\" allowed=beside, inside");
+  }
+
+  @Test
   void unknownKeysAreRefusedWhereverTheyStand() throws IOException {
     assertThatThrownBy(() -> ConfigSource.read(new String[] {"--budget=1GiB"}, Map.of()))
         .hasMessageContaining("flag --budget")

@@ -20,7 +20,15 @@ class RaftSettingsTest {
   void leaderThatFailedTriesAgainBeforeTheNextHeartbeat(int electionTimeoutMillis) {
     Duration timeout = Duration.ofMillis(electionTimeoutMillis);
     RaftProperties properties =
-        new RaftSettings(timeout, timeout.multipliedBy(2), 64L << 20, 64, Duration.ZERO)
+        new RaftSettings(
+                timeout,
+                timeout.multipliedBy(2),
+                64L << 20,
+                64,
+                Duration.ZERO,
+                Fsync.ALWAYS,
+                Duration.ofSeconds(1),
+                true)
             .properties(Path.of("raft"), InetSocketAddress.createUnresolved("localhost", 1));
     RetryPolicy policy =
         RetryPolicy.parse(

@@ -1,0 +1,174 @@
+"""What bench/python runs; prints one line of JSON."""
+
+import datetime
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed import rpc
+
+import tensorhold
+from tensorhold.torch import (
+    RemoteOptimizer,
+    create_from_module,
+    pull_state_dict,
+    push_state_dict,
+)
+
+MIB = 1 << 20
+ROUNDS = 8
+
+
+def rate(work, nbytes):
+    """GB/s: the median of several rounds after two that are not counted."""
+    seconds = []
+    for i in range(ROUNDS + 2):
+        began = time.perf_counter()
+        work()
+        if i >= 2:
+            seconds.append(time.perf_counter() - began)
+    return round(nbytes / statistics.median(seconds) / 1e9, 3)
+
+
+def state_dicts(servers):
+    state = {f"layer.{i}.weight": torch.randn(4 * MIB) for i in range(16)}  # 16 x 16 MiB
+    into = {key: torch.empty_like(one) for key, one in state.items()}
+    nbytes = 256 * MIB
+    rates = {}
+    with tensorhold.connect(servers, deadline=60) as client:
+        arrays = {key: one.shape for key, one in state.items()}
+        for suffix, slow in (("", False), ("_grpcio", True)):
+            model = client.create_model("state" + suffix, arrays, durability="checkpointed")
+            client.core.cluster.through_grpcio = slow
+            rates["push_gbs" + suffix] = rate(
+                lambda model=model: push_state_dict(client, model, state), nbytes
+            )
+            rates["pull_gbs" + suffix] = rate(
+                lambda model=model: pull_state_dict(client, model, into), nbytes
+            )
+            assert all(torch.equal(state[key], into[key]) for key in state)
+            client.delete_model("state" + suffix)
+    return rates
+
+
+HELD = {}
+
+
+def hold(tensor):
+    if "sum" in HELD:
+        HELD["sum"] += tensor
+    else:
+        HELD["sum"] = tensor.clone()
+
+
+def held():
+    return HELD["sum"]
+
+
+def rpc_peer(rank, store, results):
+    options = rpc.TensorPipeRpcBackendOptions(
+        init_method=f"file://{store}", _transports=["uv"], _channels=["basic"]
+    )
+    rpc.init_rpc(f"peer{rank}", rank=rank, world_size=2, rpc_backend_options=options)
+    if rank == 0:
+        parts = [torch.randn(16 * MIB) for _ in range(4)]  # 4 x 64 MiB
+
+        def push():
+            for future in [rpc.rpc_async("peer1", hold, (part,)) for part in parts]:
+                future.wait()
+
+        def pull():
+            for future in [rpc.rpc_async("peer1", held) for _ in parts]:
+                future.wait()
+
+        results["rpc_push_gbs"] = rate(push, 256 * MIB)
+        results["rpc_pull_gbs"] = rate(pull, 256 * MIB)
+    rpc.shutdown()
+
+
+def network():
+    torch.manual_seed(0)
+    widths = [1024] + [2048] * 6 + [1024]
+    layers = []
+    for one, other in zip(widths, widths[1:], strict=False):
+        layers += [torch.nn.Linear(one, other), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers)  # 25 million parameters
+
+
+def step_seconds(net, rule):
+    x = torch.randn(64, 1024)
+    seconds = []
+    for i in range(ROUNDS + 2):
+        began = time.perf_counter()
+        rule.zero_grad()
+        net(x).square().mean().backward()
+        rule.step()
+        if i >= 2:
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def trainer(rank, store, servers, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    ddp = torch.nn.parallel.DistributedDataParallel(network())
+    local = step_seconds(ddp, torch.optim.Adam(ddp.parameters(), lr=1e-4))
+    dist.barrier()
+    for codec in ("f32", "bf16", "q8_linear"):
+        net = network()
+        with tensorhold.connect(servers, deadline=60) as client:
+            name = f"step-{codec}"
+            if rank == 0:
+                create_from_module(
+                    client, name, net, consistency="bsp", workers=2,
+                    optimizer=tensorhold.Optimizer("adam", {"lr": 1e-4}),
+                )
+            client.wait_for_model(name)
+            with client.join(name, rank, 2, gradients=codec) as worker:
+                remote = RemoteOptimizer(net.named_parameters(), worker)
+                ours = step_seconds(net, remote)
+            dist.barrier()
+            if rank == 0:
+                client.delete_model(name)
+                results[f"step_{codec}_s"] = round(ours, 3)
+                results[f"step_{codec}_to_ddp"] = round(ours / local, 2)
+    if rank == 0:
+        results["step_ddp_adam_s"] = round(local, 3)
+        results["step_parameters"] = sum(one.numel() for one in net.parameters())
+    dist.destroy_process_group()
+
+
+def main():
+    what, servers, java, commit = sys.argv[1:]
+    results = mp.Manager().dict()
+    store = os.path.join(tempfile.mkdtemp(), "store")
+    line = {"bench": f"python-{what}"}
+    if what == "state":
+        with open(java) as rows:
+            rates = dict(row.split() for row in rows)
+        line["java_pull_gbs"] = float(rates["pull-gbs"])
+        line["java_push_gbs"] = float(rates["push-checkpointed-gbs"])
+        line.update(state_dicts(servers))
+        mp.spawn(rpc_peer, (store, results), nprocs=2)
+        line.update(results)
+        for one in ("pull", "push"):
+            line[f"{one}_to_java"] = round(line[f"{one}_gbs"] / line[f"java_{one}_gbs"], 2)
+            line[f"{one}_to_rpc"] = round(line[f"{one}_gbs"] / line[f"rpc_{one}_gbs"], 2)
+    else:
+        mp.spawn(trainer, (store, servers, results), nprocs=2)
+        line.update(results)
+    with open("/proc/cpuinfo") as info:
+        cpu = next((row.split(":")[1].strip() for row in info if row.startswith("model name")), "?")
+    line |= {"date": str(datetime.date.today()), "commit": commit,
+             "machine": f"{os.cpu_count()} cores, {cpu}"}  # fmt: skip
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

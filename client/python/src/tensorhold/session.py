@@ -1,0 +1,383 @@
+"""Sessions and workers: who pushes, and how far it has come. All coroutines; see client.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorhold._cluster import Cluster
+from tensorhold._layout import bounds_of
+from tensorhold._push import BlockPart, Message, Pusher, Updated, messages
+from tensorhold._values import Array, checked, memory, new_array, slice_parts, whole_parts
+from tensorhold.codecs import Codec
+from tensorhold.errors import DeadlineError, TensorholdError, error
+from tensorhold.gradients import Encoder, StepPlan, in_order
+from tensorhold.model import Model, Parameter
+from tensorhold.v1 import data_pb2, training_pb2, types_pb2
+
+CALL_SECONDS = 5.0
+OPERATIONS = {"assign": types_pb2.ASSIGN, "add": types_pb2.ADD, "gradient": types_pb2.GRADIENT}
+
+
+def this_process() -> str:
+    """A label for people."""
+    return f"{socket.gethostname()} pid {os.getpid()}"
+
+
+def operation_of(name: str) -> int:
+    """The protocol's number of assign, add or gradient."""
+    known = OPERATIONS.get(name)
+    if known is None:
+        raise error("REQUEST_INVALID", f'operation: value="{name}" allowed={", ".join(OPERATIONS)}')
+    return int(known)
+
+
+class SessionCore:
+    """Pushes of one session, applied exactly once or not at all."""
+
+    def __init__(self, cluster: Cluster, session: int, room: int) -> None:
+        self.pusher = Pusher(cluster, session, room)
+        self.cluster = cluster
+
+    def parts(
+        self,
+        model: Model,
+        values: Mapping[str, Any],
+        index: Mapping[str, Any],
+        codec: Codec | None,
+    ) -> list[BlockPart]:
+        """The blocks of several tensors, or of slices of them; nothing was sent when it raises."""
+        parts: list[BlockPart] = []
+        for name, array in values.items():
+            parameter = model[name]
+            if name in index:
+                bounds = bounds_of(index[name], parameter.shape, name)
+                shape = [stop - start for start, stop in bounds]
+                flat, source = checked(parameter, _shaped(array, shape), shape)
+                parts += slice_parts(parameter, bounds, flat, source)
+            else:
+                flat, source = checked(parameter, array, parameter.shape)
+                parts += whole_parts(parameter, flat, source, codec)
+        return parts
+
+    async def push(
+        self,
+        model: Model,
+        operation: str,
+        parts: Iterable[BlockPart],
+        updated: Updated | None = None,
+    ) -> None:
+        """Sends blocks; returns when all are acknowledged."""
+        header = data_pb2.PushHeader(
+            model_id=model.id,
+            operation=operation_of(operation),  # type: ignore[arg-type]
+            catalog_index=model.catalog_index,
+            loading=model.loading,
+            pull_codec=Codec.F32,  # type: ignore[arg-type]
+        )
+        await self.send_all(messages(parts, model.shard_count), header, updated, model.checkpointed)
+
+    async def send_all(
+        self,
+        some: Sequence[Message],
+        header: data_pb2.PushHeader,
+        updated: Updated | None,
+        checkpointed: bool,
+    ) -> None:
+        sends = [
+            asyncio.ensure_future(self.pusher.send(message, header, updated, checkpointed))
+            for message in some
+        ]
+        try:
+            await asyncio.gather(*sends)
+        except BaseException:
+            await asyncio.gather(*sends, return_exceptions=True)
+            raise
+
+    def updated_into(self, model: Model, targets: Mapping[int, memoryview]) -> Updated:
+        """Puts the f32 blocks of an answer where they belong."""
+
+        def place(header: data_pb2.PushPullHeader) -> Sequence[memoryview]:
+            places = []
+            for block in header.blocks:
+                parameter = model.by_id(block.parameter_id)
+                start = 4 * block.block * parameter.block_elements
+                size = 4 * parameter.elements_in(block.block)
+                if block.payload_bytes != size:
+                    raise error(
+                        "PAYLOAD_LENGTH",
+                        f"block {block.block} of {parameter.name}: value={block.payload_bytes} "
+                        f"expected={size}",
+                    )
+                self.pusher.pulled_bytes += size
+                target = targets.get(block.parameter_id)
+                places.append(
+                    memoryview(bytearray(size)) if target is None else target[start : start + size]
+                )
+            return places
+
+        return place
+
+    def close(self) -> None:
+        self.pusher.close()
+
+
+def _shaped(array: Any, shape: Sequence[int]) -> Any:
+    """Integers in an index take their dimension away; here it comes back."""
+    if not isinstance(array, np.ndarray) or array.ndim >= len(shape):
+        return array
+    fits = [n for n in array.shape if n != 1] == [n for n in shape if n != 1]
+    return array.reshape(shape) if fits else array
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step took: seconds from its first message to its last answer, and bytes."""
+
+    step: int
+    seconds: float
+    pushed_bytes: int
+    pulled_bytes: int
+
+
+class WorkerCore:
+    """A worker of a model: a rank, the session that holds it, and the step it goes on with."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        model: Model,
+        joined: training_pb2.JoinModelResponse,
+        last_step: int,
+        room: int,
+    ) -> None:
+        self.cluster = cluster
+        self.model = model
+        self.joined = joined
+        self.session = SessionCore(cluster, joined.session, room)
+        self.last_step = last_step
+        self.encoder = Encoder()
+        self.records: list[StepRecord] = []
+        self._beat = asyncio.get_running_loop().create_task(self._heart())
+
+    @classmethod
+    async def join(
+        cls,
+        cluster: Cluster,
+        model: Model,
+        rank: int | None,
+        workers: int,
+        label: str,
+        lease: float,
+        take_over: bool,
+        room: int,
+    ) -> WorkerCore:
+        if model.consistency == "bsp" and _needs_norms(model):
+            raise error(
+                "OPTIMIZER_INVALID",
+                "this client does not make steps of BSP models with clip_norm or lamb: their sums "
+                "over all shards are gathered by the Java SDK only",
+            )
+        request = training_pb2.JoinModelRequest(
+            model_id=model.id,
+            workers=workers,
+            label=label,
+            lease_ms=round(1000 * lease),
+            keep_holder=not take_over,
+            nonce=random.getrandbits(63) | 1,
+        )
+        if rank is not None:
+            if rank < 0:
+                raise error("RANK_INVALID", f"rank: value={rank} allowed=from 0")
+            request.rank = rank
+        joined = await cluster.catalog(
+            "Training/JoinModel", request, training_pb2.JoinModelResponse
+        )
+        claims = await asyncio.gather(
+            *(
+                cluster.shard_leader(
+                    shard,
+                    "Training/ClaimRank",
+                    training_pb2.ClaimRankRequest(
+                        model_id=model.id,
+                        shard=shard,
+                        session=joined.session,
+                        catalog_index=joined.catalog_index,
+                    ),
+                    training_pb2.ClaimRankResponse,
+                    CALL_SECONDS,
+                )
+                for shard in model.shards()
+            )
+        )
+        last = min((claim.last_step for claim in claims), default=0)
+        return cls(cluster, model, joined, last, room)
+
+    def plan(self, buckets: Sequence[Sequence[Parameter]]) -> StepPlan:
+        return StepPlan(self.model, buckets, self.encoder.codec.form)
+
+    def begin(self, plan: StepPlan, targets: Mapping[str, Array] | None) -> StepCore:
+        """Begins the next step; its buckets follow.
+
+        Args:
+            targets: f32 arrays that take the updated values; None: they are not sent.
+        """
+        return StepCore(self, plan, self.last_step + 1, targets)
+
+    async def step(self, gradients: Mapping[str, Any], targets: Mapping[str, Array] | None) -> None:
+        """A step of one bucket."""
+        parameters = in_order([self.model[name] for name in gradients])
+        step = self.begin(self.plan([parameters]), targets)
+        step.send(0, gradients)
+        await step.finish()
+
+    async def explain(self, step: int, failure: DeadlineError) -> TensorholdError:
+        """A step that no answer came for: the error says whom it waits for."""
+        request = training_pb2.GetTrainingStatusRequest(model_id=self.model.id)
+        waits = set()
+        for server in (await self.cluster.map()).servers:
+            with contextlib.suppress(TensorholdError):
+                status = await self.cluster.unary(
+                    server.address,
+                    "Training/GetTrainingStatus",
+                    request,
+                    training_pb2.TrainingStatus,
+                    CALL_SECONDS,
+                )
+                for shard in status.shards:
+                    waits |= {
+                        f"step {one.step} waits for rank {rank}"
+                        for one in shard.waits
+                        for rank in one.missing
+                    }
+        return error(
+            "DEADLINE_EXCEEDED",
+            f"step {step} of rank {self.joined.rank}: {failure.args[0]}; "
+            + ("; ".join(sorted(waits)) or "no step is known to wait"),
+        )
+
+    async def _heart(self) -> None:
+        request = training_pb2.HeartbeatRequest(session=self.joined.session)
+        while True:
+            await asyncio.sleep(self.joined.lease_ms / 3000)
+            try:
+                await self.cluster.catalog(
+                    "Training/Heartbeat", request, training_pb2.HeartbeatResponse
+                )
+            except TensorholdError as failure:
+                if failure.reason.startswith("SESSION_"):
+                    return  # the next push says so
+
+    async def close(self, leave: bool = True) -> None:
+        """Leaves the model; without `leave` it goes as a killed process does."""
+        self._beat.cancel()
+        self.session.close()
+        if leave:
+            with contextlib.suppress(TensorholdError):  # its lease ends by itself
+                await self.cluster.catalog(
+                    "Training/Leave",
+                    training_pb2.LeaveRequest(session=self.joined.session),
+                    training_pb2.LeaveResponse,
+                )
+
+
+class StepCore:
+    """One step under way."""
+
+    def __init__(
+        self, worker: WorkerCore, plan: StepPlan, step: int, targets: Mapping[str, Array] | None
+    ) -> None:
+        self.number = step
+        self._worker = worker
+        self._plan = plan
+        self._began = time.monotonic()
+        pusher = worker.session.pusher
+        self._before = (pusher.pushed_bytes, pusher.pulled_bytes)
+        self._sends: list[asyncio.Task[None]] = []
+        self._filled: list[list[Message]] = []
+        model = worker.model
+        self._header = data_pb2.PushHeader(
+            model_id=model.id,
+            operation=types_pb2.GRADIENT,
+            step=step,
+            rank=worker.joined.rank,
+            catalog_index=max(model.catalog_index, worker.joined.catalog_index),
+            pull_codec=Codec.F32,  # type: ignore[arg-type]
+        )
+        self._updated: Updated | None = None
+        if targets is not None:
+            places = {}
+            for name, array in targets.items():
+                parameter = model[name]
+                if array.dtype != np.float32 or array.size != parameter.elements:
+                    raise error(
+                        "DTYPE_INVALID",
+                        f"updated values of {name}: value={array.dtype}{list(array.shape)} "
+                        f"allowed=float32{list(parameter.shape)}",
+                    )
+                places[parameter.id] = memory(array)
+            self._updated = worker.session.updated_into(model, places)
+
+    def send(self, bucket: int, gradients: Mapping[str, Any]) -> None:
+        """Sends a bucket's gradients; they must stay unchanged until the step has finished."""
+        encoder = self._worker.encoder
+        flat: dict[int, NDArray[np.float32]] = {}
+        for parameter in self._plan.buckets[bucket]:
+            gradient = gradients.get(parameter.name)
+            if gradient is None:
+                raise error("REQUEST_INVALID", f"no gradient of {parameter.name} in the step")
+            flat[parameter.id] = encoder.check(parameter, gradient)
+        filled = self._plan.fill(bucket, flat, encoder)
+        self._filled.append(filled)
+        self._start(filled)
+
+    def again(self) -> None:
+        """Sends a step that failed once more, the same bytes: shards that made it know it."""
+        self._sends.clear()
+        for filled in self._filled:
+            self._start(filled)
+
+    def _start(self, filled: Sequence[Message]) -> None:
+        work = self._worker.session.send_all(
+            filled, self._header, self._updated, self._worker.model.checkpointed
+        )
+        self._sends.append(asyncio.ensure_future(work))
+
+    async def finish(self) -> None:
+        """Returns when every shard has made the step; the worker's clock goes on then."""
+        results = await asyncio.gather(*self._sends, return_exceptions=True)
+        for failure in results:
+            if isinstance(failure, DeadlineError):
+                raise await self._worker.explain(self.number, failure)
+            if isinstance(failure, BaseException):
+                raise failure
+        self._worker.last_step = self.number
+        pusher = self._worker.session.pusher
+        self._worker.records.append(
+            StepRecord(
+                self.number,
+                time.monotonic() - self._began,
+                pusher.pushed_bytes - self._before[0],
+                pusher.pulled_bytes - self._before[1],
+            )
+        )
+
+
+def _needs_norms(model: Model) -> bool:
+    kinds = {one.optimizer for one in model.values()} | {model.spec.optimizer.kind}
+    return "lamb" in kinds or model.spec.optimizer.clip_norm != 0
+
+
+def fresh_targets(model: Model, names: Iterable[str]) -> dict[str, Array]:
+    """Arrays for the updated values of a step."""
+    return {name: new_array(model[name], model[name].shape) for name in names}
