@@ -99,7 +99,7 @@ public final class TableCheck {
     if (!table.hasOptimizer() && rule != null && rule.optimizer().row() > 1) {
       table.setOptimizer(OptimizerSpec.newBuilder().putHyper("row", rule.optimizer().row()));
     }
-    OptimizerCheck.completeParameter(table, shared);
+    OptimizerCheck.completeParameter(table, shared, false);
     table.setBlockElements(blockElements);
   }
 
@@ -117,6 +117,12 @@ public final class TableCheck {
               spec.getConsistency(),
               "expected",
               Consistency.ASP);
+        }
+        if (spec.getStalenessAwareRate()) {
+          throw new Refusal(
+              Reason.REQUEST_INVALID,
+              "%s is a table, and a push of rows does not say the steps it was computed at: staleness_aware_rate value=true allowed=false"
+                  .formatted(name));
         }
         if (spec.getOptimizer().getClipNorm() > 0) {
           throw new Refusal(

@@ -122,7 +122,7 @@ final class RowPullStream implements StreamObserver<PullRowsRequest> {
     MemorySegment rows = OffHeap.allocate(pull.keys().length * pull.rowBytes());
     try {
       long bytes = read(request, pull, rows, header);
-      traffic.addPulled(bytes);
+      traffic.addPulled(bytes, false);
       List<MemorySegment> pieces = bytes == 0 ? List.of() : List.of(rows.asSlice(0, bytes));
       send(header.build(), pieces, () -> OffHeap.free(rows));
     } catch (RuntimeException e) {

@@ -310,11 +310,7 @@ public final class Trainer implements AutoCloseable {
       throw notLeader(leadership);
     }
     return Checkpoints.log(
-        node.shard(shard),
-        shards.get(shard).queue(),
-        leadership.term(),
-        model,
-        parameters);
+        node.shard(shard), shards.get(shard).queue(), leadership.term(), model, parameters);
   }
 
   @Override
