@@ -1,12 +1,11 @@
 package io.tensorhold.client;
 
 import com.google.protobuf.Message;
+import io.tensorhold.client.BlockLanes.Step;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Slice;
-import io.tensorhold.proto.v1.BlockHeader;
 import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.Operation;
-import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.proto.v1.StepFactors;
@@ -40,7 +39,7 @@ public final class Session implements AutoCloseable {
   private final ClusterConnection cluster;
   private final long id;
   private final int shards;
-  private final Map<Integer, PushLane<PushHeader>> lanes = new ConcurrentHashMap<>();
+  private final BlockLanes blocks;
   private final RowLanes rows;
   private final TreeSet<Long> outstanding = new TreeSet<>();
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
@@ -55,29 +54,11 @@ public final class Session implements AutoCloseable {
   private CompletableFuture<PushResult> lastGathered =
       CompletableFuture.completedFuture(PushResult.NOTHING);
 
-  /**
-   * Where a push belongs: nothing for ASSIGN and ADD.
-   *
-   * @param everyShard of the model gets a part, though it be empty
-   */
-  private record Step(
-      long step,
-      int rank,
-      boolean everyShard,
-      long catalogIndex,
-      @Nullable Consumer<Frame<PushPullHeader>> updated) {
-    static final Step NONE = new Step(0, 0, false, 0, null);
-
-    /** A step of a plain session: a gradient that nobody counts. */
-    static Step uncounted(long step, int rank, @Nullable Consumer<Frame<PushPullHeader>> updated) {
-      return new Step(step, rank, false, 0, updated);
-    }
-  }
-
   Session(ClusterConnection cluster, long id) {
     this.cluster = cluster;
     this.id = id;
     this.shards = cluster.map().getShardCount();
+    this.blocks = new BlockLanes(this, cluster);
     this.rows = new RowLanes(this, cluster);
     this.room = new Semaphore(cluster.options().maxInFlightBytes(), true);
   }
@@ -200,7 +181,7 @@ public final class Session implements AutoCloseable {
 
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
-    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
+    SortedSet<Integer> everyShard = step.everyShard() ? model.shards(shards) : new TreeSet<>();
     List<PushPart> messages = PushPart.split(parts, shards, everyShard);
     TensorholdException wrong =
         messages.size() > 1 ? PushCheck.wrong(model, operation, parts) : null;
@@ -213,7 +194,7 @@ public final class Session implements AutoCloseable {
       pushedAsF32.add(part.f32Bytes());
     }
     CompletableFuture<PushResult> result;
-    if (step.everyShard && GatheredFactors.needed(model)) {
+    if (step.everyShard() && GatheredFactors.needed(model)) {
       result = inTurn(() -> gathered(model, messages, step));
     } else {
       StepFactors own =
@@ -251,7 +232,7 @@ public final class Session implements AutoCloseable {
     }
     GatheredFactors.Sender sender =
         (message, factors, again) ->
-            exchange(model, Operation.GRADIENT, message, step, factors, again);
+            blocks.send(model, Operation.GRADIENT, message, step, factors, again);
     return new GatheredFactors(model, messages, sender, cluster.executor())
         .run()
         .whenComplete(
@@ -272,7 +253,8 @@ public final class Session implements AutoCloseable {
       Step step,
       @Nullable StepFactors factors,
       boolean again) {
-    return exchange(model, operation, message, step, factors, again)
+    return blocks
+        .send(model, operation, message, step, factors, again)
         .whenComplete(
             (ack, failure) -> {
               if (failure != null) {
@@ -280,73 +262,6 @@ public final class Session implements AutoCloseable {
               }
             })
         .thenApply(PushResult::of);
-  }
-
-  /**
-   * Sends a message until it is answered.
-   *
-   * @param again its payload was sent before, and is left out
-   */
-  private CompletableFuture<PushResponse> exchange(
-      ModelHandle model,
-      Operation operation,
-      PushPart message,
-      Step step,
-      @Nullable StepFactors factors,
-      boolean again) {
-    int shard = message.shard();
-    PushHeader.Builder header =
-        PushHeader.newBuilder()
-            .setShard(shard)
-            .setPart(message.part())
-            .setParts(message.parts())
-            .setWithoutPayload(again);
-    if (factors != null) {
-      header.setFactors(factors);
-    }
-    header
-        .setSession(id)
-        .setModelId(model.id())
-        .setOperation(operation)
-        .setStep(step.step)
-        .setRank(step.rank)
-        .setCatalogIndex(Math.max(model.model().getCatalogIndex(), step.catalogIndex))
-        .setLoading(model.loading())
-        .setPullCodecValue(Codec.F32.id());
-    if (checkpointed(model)) {
-      header.setExpectTerm(term(shard));
-    }
-    List<MemorySegment> pieces = new ArrayList<>();
-    long bytes = 0;
-    for (BlockPart block : message.blocks()) {
-      BlockHeader.Builder described = block.header();
-      if (operation == Operation.GRADIENT) {
-        model.pulledSteps().computedAt(described);
-      }
-      header.addBlocks(described);
-      if (!again) {
-        pieces.addAll(block.pieces());
-        bytes += block.bytes();
-      }
-    }
-    Consumer<Frame<PushPullHeader>> updated = step.updated == null ? f -> {} : step.updated;
-    PushLane.Method method =
-        step.updated == null ? PushLane.Method.PUSH : PushLane.Method.PUSH_PULL;
-    PushLane<PushHeader> lane =
-        lanes.computeIfAbsent(
-            step.updated == null ? shard : shard + shards,
-            key -> new PushLane<>(cluster, shard, method, this::ackedBelow));
-    return submit(
-        lane,
-        model,
-        shard,
-        bytes,
-        updated,
-        seq -> {
-          PushHeader numbered = header.setSeq(seq).build();
-          return ackedBelow ->
-              Frame.of(numbered.toBuilder().setAckedBelow(ackedBelow).build(), pieces, () -> {});
-        });
   }
 
   /** Numbers a push and hands it to its lane, when there is room. */
@@ -433,7 +348,7 @@ public final class Session implements AutoCloseable {
   /** Ends the pushes whose deadline has passed. */
   void sweep() {
     TensorholdException why = new TensorholdException("DEADLINE_EXCEEDED", "no answer came");
-    lanes.values().forEach(lane -> lane.failExpired(why));
+    blocks.failExpired(why);
     rows.failExpired(why);
   }
 
@@ -460,7 +375,7 @@ public final class Session implements AutoCloseable {
 
   @Override
   public void close() {
-    lanes.values().forEach(PushLane::close);
+    blocks.close();
     rows.close();
   }
 }

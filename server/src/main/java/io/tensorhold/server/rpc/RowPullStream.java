@@ -11,7 +11,9 @@ import io.tensorhold.server.admin.Traffic;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Leadership;
+import io.tensorhold.server.raft.ShardLog;
 import io.tensorhold.server.rpc.RowRequests.CheckedPull;
+import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.ChannelSettings;
 import io.tensorhold.wire.Frame;
@@ -82,9 +84,10 @@ final class RowPullStream implements StreamObserver<PullRowsRequest> {
     }
     try {
       CheckedPull pull = requests.check(request);
-      CompletableFuture<Void> fenced = fence(request);
+      List<ShardMachine> replicas = new ArrayList<>(request.getShardsCount());
+      CompletableFuture<Void> fenced = fence(request, replicas);
       if (fenced.isDone() && !fenced.isCompletedExceptionally()) {
-        answer(request, pull);
+        answer(request, pull, replicas);
       } else {
         var _ =
             fenced.whenCompleteAsync(
@@ -92,7 +95,7 @@ final class RowPullStream implements StreamObserver<PullRowsRequest> {
                   if (failure != null) {
                     refuse(request, failure);
                   } else {
-                    answer(request, pull);
+                    answer(request, pull, replicas);
                   }
                 },
                 executor);
@@ -103,25 +106,29 @@ final class RowPullStream implements StreamObserver<PullRowsRequest> {
     readOn();
   }
 
-  private CompletableFuture<Void> fence(PullRowsRequest request) {
+  /** Ends when the replicas of the shards, which it gives in their order, may answer. */
+  private CompletableFuture<Void> fence(PullRowsRequest request, List<ShardMachine> replicas) {
     List<CompletableFuture<Void>> fences = new ArrayList<>(request.getShardsCount());
     for (ShardRows rows : request.getShardsList()) {
-      Leadership leadership = node.shard(rows.getShard()).leadership();
+      ShardLog log = node.shard(rows.getShard());
+      Leadership leadership = log.leadership();
       if (!leadership.leads()) {
         throw Trainer.notLeader(leadership);
       }
-      node.shard(rows.getShard()).machine().dropOverlay(leadership.term());
-      fences.add(node.shard(rows.getShard()).fence());
+      ShardMachine replica = log.machine();
+      replica.dropOverlay(leadership.term());
+      replicas.add(replica);
+      fences.add(log.fence());
     }
     return CompletableFuture.allOf(fences.toArray(CompletableFuture[]::new));
   }
 
-  private void answer(PullRowsRequest request, CheckedPull pull) {
+  private void answer(PullRowsRequest request, CheckedPull pull, List<ShardMachine> replicas) {
     PullRowsHeader.Builder header =
         PullRowsHeader.newBuilder().setId(request.getId()).setCodecValue(pull.codec().id());
     MemorySegment rows = OffHeap.allocate(pull.keys().length * pull.rowBytes());
     try {
-      long bytes = read(request, pull, rows, header);
+      long bytes = read(request, pull, replicas, rows, header);
       traffic.addPulled(bytes, false);
       List<MemorySegment> pieces = bytes == 0 ? List.of() : List.of(rows.asSlice(0, bytes));
       send(header.build(), pieces, () -> OffHeap.free(rows));
@@ -134,16 +141,17 @@ final class RowPullStream implements StreamObserver<PullRowsRequest> {
   private long read(
       PullRowsRequest request,
       CheckedPull pull,
+      List<ShardMachine> replicas,
       MemorySegment rows,
       PullRowsHeader.Builder header) {
     boolean omitted = request.getUnseen() == Unseen.UNSEEN_OMITTED;
     long bytes = 0;
     int from = 0;
-    for (ShardRows part : request.getShardsList()) {
+    for (int i = 0; i < replicas.size(); i++) {
+      ShardRows part = request.getShards(i);
       int first = from;
       bytes +=
-          node.shard(part.getShard())
-              .machine()
+          PullStream.unreplaced(replicas.get(i), node.shard(part.getShard()))
               .rows()
               .read(
                   pull.table(),

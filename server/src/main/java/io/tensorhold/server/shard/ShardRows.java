@@ -25,10 +25,7 @@ import org.jspecify.annotations.Nullable;
  * index; from the first later one on it is like any other.
  */
 public final class ShardRows {
-  /**
-   * Rows that are looked up together: those that are found are used before the others push them
-   * out.
-   */
+  /** Rows looked up together: those that are found are used before the others push them out. */
   private static final int CHUNK = RowReads.MOST;
 
   private final Object lock;
@@ -75,7 +72,7 @@ public final class ShardRows {
     return Outcome.APPLIED;
   }
 
-  /** Whether a command of the log fits a table; the log is to be believed by no one. */
+  /** Whether a command of the log fits a table. */
   private static boolean fits(RowsCommand push, ParameterRecord table) {
     try {
       RowsCheck.check("table", table, push, push.values().byteSize());
@@ -365,11 +362,10 @@ public final class ShardRows {
 
   /** Bytes in memory of the tables that the filter takes, overlay included. */
   long bytes(LongPredicate filter) {
-    long sum = 0;
-    for (long table : tier.all().keySet()) {
-      sum += filter.test(table) ? tier.all().get(table).bytes() : 0;
-    }
-    return sum;
+    return tier.all().entrySet().stream()
+        .filter(table -> filter.test(table.getKey()))
+        .mapToLong(table -> table.getValue().bytes())
+        .sum();
   }
 
   /** Gives every row of a table of the replicated state. */

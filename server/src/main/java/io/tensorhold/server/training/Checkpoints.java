@@ -86,8 +86,9 @@ final class Checkpoints {
   }
 
   /**
-   * Logs every block of a model that changed since the last checkpoint, how far the ranks had come
-   * with them, and the rows that changed.
+   * Logs every block of a model that changed since the last checkpoint, the rows that changed, and
+   * then how far the ranks had come with the blocks: what a crash in between leaves is a step that
+   * is to be made again, not one that is missing.
    */
   static CompletableFuture<Checkpointed> log(
       ShardLog log,
@@ -121,13 +122,11 @@ final class Checkpoints {
               Set.of(Objects.requireNonNull(parameters.get(key.parameter()))),
               Math.min(unit.memory().byteSize(), Limits.TOUCHED_BYTES)));
     }
-    if (steps != null) {
-      commands.add(queue.command(Entry.steps(first, steps), Set.of(), 0));
-    }
+    CompletableFuture<Long> rows = new RowCheckpoint(log, queue, term, parameters).run();
     commands.add(
-        new RowCheckpoint(log, queue, term, parameters)
-            .run()
-            .thenApply(index -> new PushDone(index, term, false)));
+        steps == null
+            ? rows.thenApply(index -> new PushDone(index, term, false))
+            : rows.thenCompose(index -> queue.command(Entry.steps(first, steps), Set.of(), 0)));
     long total = bytes;
     return CompletableFuture.allOf(commands.toArray(CompletableFuture[]::new))
         .thenApply(
