@@ -28,7 +28,7 @@ class RowsCrashTest {
   private static final String[] FLAGS = {
     "--shards=2",
     "--memory.budget=2MiB",
-    "--raft.flush-log-bytes=1MiB",
+    "--raft.flush-log-bytes=7MiB",
     "--raft.keep-entries=4",
     "--raft.compare-interval=2000"
   };
