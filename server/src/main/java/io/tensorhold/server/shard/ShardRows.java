@@ -21,8 +21,7 @@ import org.jspecify.annotations.Nullable;
  * lock, and public ones take it.
  *
  * <p>A row on disk may be ahead of the state's index, because a flush does not freeze rows ({@link
- * RowFlush}). When such a row is read, it is marked, and skips the entries of the log up to its own
- * index; from the first later one on it is like any other.
+ * RowFlush}). Such a row is marked when it is read, and skips the log up to its own index.
  */
 public final class ShardRows {
   /** Rows looked up together: those that are found are used before the others push them out. */
