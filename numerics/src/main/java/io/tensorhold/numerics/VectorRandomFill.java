@@ -1,7 +1,6 @@
 package io.tensorhold.numerics;
 
 import static io.tensorhold.numerics.VectorLanes.F;
-import static io.tensorhold.numerics.VectorLanes.I;
 import static io.tensorhold.numerics.VectorLanes.LANES;
 
 import java.lang.foreign.MemorySegment;
@@ -15,15 +14,11 @@ final class VectorRandomFill implements RandomKernels {
 
   private VectorRandomFill() {}
 
-  private static IntVector bits(long seed, int first) {
-    return VectorRandom.bits(seed, IntVector.broadcast(I, first).addIndex(1));
-  }
-
   @Override
   public void uniform(long seed, float low, float range, MemorySegment f32, long off, int n) {
     int bound = F.loopBound(n);
     for (int i = 0; i < bound; i += LANES) {
-      IntVector steps = bits(seed, i).lanewise(VectorOperators.LSHR, 8);
+      IntVector steps = VectorRandom.bits(seed, i).lanewise(VectorOperators.LSHR, 8);
       FloatVector u = VectorLanes.toFloats(steps).mul(0x1p-24f);
       VectorLanes.store(f32, off + 4L * i, u.mul(range).add(low));
     }
@@ -44,7 +39,7 @@ final class VectorRandomFill implements RandomKernels {
     int bound = F.loopBound(n);
     FloatVector means = FloatVector.broadcast(F, mean);
     for (int i = 0; i < bound; i += LANES) {
-      IntVector odd = bits(seed, i).lanewise(VectorOperators.ASHR, 8).mul(2).add(1);
+      IntVector odd = VectorRandom.bits(seed, i).lanewise(VectorOperators.ASHR, 8).mul(2).add(1);
       FloatVector z = quantile(VectorLanes.toFloats(odd).mul(0x1p-24f).mul(share));
       z = z.min(limit).max(-limit);
       VectorLanes.store(f32, off + 4L * i, z.fma(FloatVector.broadcast(F, std), means));
