@@ -9,8 +9,10 @@ import java.nio.file.Path;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import org.apache.ratis.client.RaftClient;
@@ -57,6 +59,7 @@ final class RaftNode implements AutoCloseable {
   private final RaftPeerId self;
   private final ClientId client = ClientId.randomId();
   private final AtomicLong calls = new AtomicLong();
+  private final Set<RaftGroupId> suspended = ConcurrentHashMap.newKeySet();
 
   RaftNode(
       RaftSettings settings,
@@ -72,7 +75,7 @@ final class RaftNode implements AutoCloseable {
   /** Starts the groups that are on disk: their machines are asked for now. */
   void start() throws IOException {
     Parameters parameters = new Parameters();
-    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self));
+    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self, suspended));
     RaftServer starting =
         RaftServer.newBuilder()
             .setServerId(self)
@@ -210,13 +213,19 @@ final class RaftNode implements AutoCloseable {
     }
   }
 
-  /** Stops this server's part in a group; its files stay, and it still is a member. */
+  /**
+   * Stops this server's part in a group, if it has one; its files stay, and it still is a member.
+   * What other servers say to the group is turned away until it is resumed.
+   */
   void suspend(RaftGroupId group) throws IOException {
-    check(
-        server()
-            .groupManagement(
-                GroupManagementRequest.newRemove(
-                    client, self, calls.incrementAndGet(), group, false, false)));
+    suspended.add(group);
+    if (holds(group)) {
+      check(
+          server()
+              .groupManagement(
+                  GroupManagementRequest.newRemove(
+                      client, self, calls.incrementAndGet(), group, false, false)));
+    }
   }
 
   /** Takes up the part in a group that the files on disk describe. */
@@ -226,6 +235,7 @@ final class RaftNode implements AutoCloseable {
             .groupManagement(
                 GroupManagementRequest.newAdd(
                     client, self, calls.incrementAndGet(), RaftGroup.valueOf(group), false)));
+    suspended.remove(group);
   }
 
   /** Lets the log be cut before the index that the group's state machine has on disk. */

@@ -161,9 +161,9 @@ final class ShardRepair implements AutoCloseable {
       } catch (IOException e) {
         log.info("shard {} leaves without a successor: {}", shard.shard(), e.getMessage());
       }
-      if (raft.holds(shard.group())) {
-        raft.suspend(shard.group());
-      }
+    }
+    raft.suspend(shard.group());
+    if (!folders.held(shard.group())) {
       folders.hold(shard.group());
     }
     shard.stateMachine().close();
