@@ -36,7 +36,7 @@ public record ServerConfig(
    * @param listen host:port of the protocol between servers
    * @param advertise as {@link ServerConfig#advertise}
    * @param electionTimeoutMin milliseconds without a word from the leader before an election; on
-   *     hosts that are overloaded 5000
+   *     hosts that are overloaded 1000 to 5000
    * @param electionTimeoutMax upper end of the random choice
    * @param flushLogBytes log of a shard that may gather before it is flushed and cut; more: fewer
    *     writes, longer restart
@@ -101,7 +101,7 @@ public record ServerConfig(
           8,
           3,
           new Raft(
-              "127.0.0.1:7071", "", 1000, 2000, "64MiB", 64, 600_000, "always", 1000, "inside"),
+              "127.0.0.1:7071", "", 500, 1000, "64MiB", 64, 600_000, "always", 1000, "inside"),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
           new Training("128MiB"),

@@ -16,7 +16,7 @@ import org.apache.ratis.util.TimeDuration;
  * How the log replicates.
  *
  * @param electionTimeoutMin a follower that hears nothing for this long asks for votes; shorter
- *     means a faster failover, and needless elections on a loaded machine. Loaded hosts: 5 to 10 s
+ *     means a faster failover, and needless elections on a loaded machine. Loaded hosts: 1 to 10 s
  * @param electionTimeoutMax upper end of the random choice; at least the minimum
  * @param flushLogBytes log of a shard that is written before its dirty blocks are flushed and the
  *     log is cut; more means fewer writes of a block that changes often, and a longer replay
@@ -42,8 +42,8 @@ public record RaftSettings(
   /** For hosts that are not overloaded. */
   public static final RaftSettings DEFAULT =
       new RaftSettings(
+          Duration.ofMillis(500),
           Duration.ofSeconds(1),
-          Duration.ofSeconds(2),
           64L << 20,
           64,
           Duration.ofMinutes(10),

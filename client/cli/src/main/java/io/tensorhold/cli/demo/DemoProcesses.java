@@ -50,6 +50,9 @@ public final class DemoProcesses implements AutoCloseable {
     if (index > 0) {
       command.add("--join=" + addresses.getFirst());
     }
+    // All of them share the cores of this machine: 1 to 2 s without a word is no sign of a death.
+    command.add("--raft.election-timeout-min=1000");
+    command.add("--raft.election-timeout-max=2000");
     command.addAll(List.of(flags));
     return start(command, directory.resolve("server-" + index + ".log"));
   }
