@@ -189,18 +189,6 @@ final class RowCache {
     }
   }
 
-  boolean dirty(int slot) {
-    return (flags[slot] & DIRTY) != 0;
-  }
-
-  /** Takes the mark of change from a row that was copied elsewhere. */
-  void clearDirty(int slot) {
-    if ((flags[slot] & DIRTY) != 0) {
-      flags[slot] &= ~DIRTY;
-      dirtyRows--;
-    }
-  }
-
   /** The row came from disk with updates that the log is yet to repeat. */
   void markAhead(int slot) {
     flags[slot] |= AHEAD;

@@ -51,8 +51,8 @@ public final class ShardRows {
     this.state = state;
     this.parameters = parameters;
     this.tier = new RowTier(budget, store);
-    this.overlay = new RowOverlay(budget / 2);
     this.update = new RowUpdate(kernels);
+    this.overlay = new RowOverlay(lock, budget / 2, update, this::bring);
     this.reads = store.rowReads();
   }
 
@@ -221,17 +221,17 @@ public final class ShardRows {
 
   private void read(RowReader reader, long[] keys, int from, int to, int base) {
     ParameterRecord table = reader.table();
-    RowCache pushed = overlay.get(table.id());
     RowCache cache = tier.of(table);
+    RowCache[] layers = overlay.over(cache, table.id());
     int misses = 0;
     for (int i = from; i < to; i++) {
-      int slot = pushed == null ? RowCache.ABSENT : pushed.find(keys[i]);
-      RowCache holder = pushed;
-      if (slot == RowCache.ABSENT) {
-        holder = cache;
-        slot = cache.find(keys[i]);
+      RowCache holder = cache;
+      int slot = RowCache.ABSENT;
+      for (int layer = 0; layer < layers.length && slot == RowCache.ABSENT; layer++) {
+        holder = layers[layer];
+        slot = holder.find(keys[i]);
       }
-      if (slot == RowCache.ABSENT || holder == null) {
+      if (slot == RowCache.ABSENT) {
         missed[misses] = keys[i];
         missedAt[misses++] = base + i - from;
       } else {
@@ -250,35 +250,27 @@ public final class ShardRows {
     }
   }
 
-  /**
-   * Applies a push of a CHECKPOINTED model to the leader's overlay, outside the log.
-   *
-   * @param term the leader's term: an overlay of an earlier term is dropped first
-   */
-  public Outcome pushToOverlay(long term, RowsCommand push, ParameterRecord table) {
-    synchronized (lock) {
-      return overlay.push(term, push, table, update, this::bring);
-    }
+  /** What the pushes to CHECKPOINTED models have made of rows beside the log. */
+  public RowOverlay overlay() {
+    return overlay;
   }
 
   /** Copies rows to the overlay that it does not have. */
   private void bring(ParameterRecord table, RowCache rows, long[] keys, int from, int to) {
     RowCache cache = tier.of(table);
+    RowCache[] layers = overlay.over(cache, table.id());
     int misses = 0;
     for (int i = from; i < to; i++) {
-      if (rows.find(keys[i]) == RowCache.ABSENT) {
-        int slot = cache.find(keys[i]);
-        if (slot == RowCache.ABSENT) {
-          missed[misses++] = keys[i];
-        } else {
-          int target = RowOverlay.insert(rows, keys[i]);
-          MemorySegment.copy(
-              cache.page(slot),
-              cache.offset(slot),
-              rows.page(target),
-              rows.offset(target),
-              rows.rowBytes());
-        }
+      RowCache holder = cache;
+      int slot = RowCache.ABSENT;
+      for (int layer = 0; layer < layers.length && slot == RowCache.ABSENT; layer++) {
+        holder = layers[layer];
+        slot = holder.find(keys[i]);
+      }
+      if (slot == RowCache.ABSENT) {
+        missed[misses++] = keys[i];
+      } else if (holder != rows) {
+        RowOverlay.copy(holder, slot, rows, RowOverlay.insert(rows, keys[i]));
       }
     }
     look(table, cache, misses);
@@ -294,27 +286,6 @@ public final class ShardRows {
       } else {
         update.initialize(table, missed[m], rows.page(target), rows.offset(target));
       }
-    }
-  }
-
-  /** Keys of a table's rows in the overlay, rising; none in another term. */
-  public long[] overlayKeys(long term, long table) {
-    synchronized (lock) {
-      return overlay.keys(term, table);
-    }
-  }
-
-  /** Rows of the overlay as they are now, for the log: those of some keys that are there. */
-  public RowsPut overlayRows(long term, long table, long[] keys, int from, int to) {
-    synchronized (lock) {
-      return overlay.copy(term, table, keys, from, to);
-    }
-  }
-
-  /** Forgets rows of the overlay that the log holds now, unless a push has changed them since. */
-  public void overlayLogged(long term, RowsPut logged) {
-    synchronized (lock) {
-      overlay.logged(term, logged);
     }
   }
 
