@@ -2,6 +2,7 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.OffHeap;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
@@ -22,6 +23,7 @@ final class RowCache {
   static final int ABSENT = -1;
 
   private static final long PAGE_BYTES = 256 << 10;
+  private static final int LINE_BYTES = 64;
   private static final int MOST_USES = 3;
   private static final int USES = 3;
   private static final int USED = 4;
@@ -45,6 +47,10 @@ final class RowCache {
   private long flushingRows;
   private int pageCount;
   private boolean closed;
+
+  /** Written so that the reads of {@link #touch} are not optimized away. */
+  @SuppressWarnings("UnusedVariable")
+  private long touched;
 
   /** Whether disk may hold rows of the table: if not, nobody needs to look. */
   boolean onDisk;
@@ -99,6 +105,31 @@ final class RowCache {
       }
       at = (at + 1) & mask;
     }
+  }
+
+  /** Looks up some keys: the slot of the i-th, or {@link #ABSENT}, goes to {@code slots[i]}. */
+  void find(long[] wanted, int from, int to, int[] slots) {
+    for (int i = from; i < to; i++) {
+      slots[i] = find(wanted[i]);
+    }
+  }
+
+  /**
+   * Touches the first {@code bytes} bytes of some rows that are wanted next: the processor then
+   * fetches several of them at once, where one after another would cost memory's latency each.
+   */
+  void touch(int[] slots, int from, int to, long bytes) {
+    long sum = 0;
+    for (int i = from; i < to; i++) {
+      if (slots[i] != ABSENT) {
+        MemorySegment page = page(slots[i]);
+        long row = offset(slots[i]);
+        for (long at = row; at < row + bytes; at += LINE_BYTES) {
+          sum += page.get(ValueLayout.JAVA_BYTE, at);
+        }
+      }
+    }
+    touched += sum;
   }
 
   /** Counts a use of a row. */

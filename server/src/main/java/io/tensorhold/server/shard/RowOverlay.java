@@ -30,6 +30,7 @@ public final class RowOverlay {
   private final TreeMap<Long, RowCache> caches = new TreeMap<>(Long::compareUnsigned);
   private final TreeMap<Long, RowCache> sealed = new TreeMap<>(Long::compareUnsigned);
   private final Sessions sessions = new Sessions();
+  private int[] slots = new int[RowReads.MOST];
   private long term;
   private long pushes;
 
@@ -94,9 +95,13 @@ public final class RowOverlay {
     }
     RowCache rows = caches.computeIfAbsent(table.id(), id -> new RowCache(table.rowBytes(), limit));
     long[] keys = push.keys();
+    if (slots.length < keys.length) {
+      slots = new int[keys.length];
+    }
+    rows.find(keys, 0, keys.length, slots);
     int fresh = 0;
-    for (long key : keys) {
-      fresh += rows.find(key) == RowCache.ABSENT ? 1 : 0;
+    for (int i = 0; i < keys.length; i++) {
+      fresh += slots[i] == RowCache.ABSENT ? 1 : 0;
     }
     requireRoom(rows, fresh);
     long valueBytes = RowUpdate.bytes(table, push.codec());
@@ -104,11 +109,12 @@ public final class RowOverlay {
       int to = Math.min(keys.length, from + RowReads.MOST);
       if (fresh > 0) {
         base.bring(table, rows, keys, from, to);
+        rows.find(keys, from, to, slots);
       }
+      rows.touch(slots, from, to, rows.rowBytes());
       for (int i = from; i < to; i++) {
-        int slot = rows.find(keys[i]);
-        MemorySegment page = rows.page(slot);
-        long row = rows.offset(slot);
+        MemorySegment page = rows.page(slots[i]);
+        long row = rows.offset(slots[i]);
         update.apply(table, push, keys[i], push.values(), i * valueBytes, page, row, pushes);
       }
     }

@@ -38,6 +38,7 @@ public final class ShardRows {
   private final TreeSet<Long> deletions = new TreeSet<>(Long::compareUnsigned);
   private final long[] missed = new long[CHUNK];
   private final int[] missedAt = new int[CHUNK];
+  private int[] slots = new int[CHUNK];
 
   ShardRows(
       Object lock,
@@ -100,8 +101,9 @@ public final class ShardRows {
     for (int from = 0; from < keys.length; from += CHUNK) {
       int to = Math.min(keys.length, from + CHUNK);
       int misses = 0;
+      find(cache, keys, from, to, cache.rowBytes());
       for (int i = from; i < to; i++) {
-        int slot = cache.find(keys[i]);
+        int slot = slots[i];
         if (slot == RowCache.ABSENT) {
           missed[misses] = keys[i];
           missedAt[misses++] = i;
@@ -117,6 +119,15 @@ public final class ShardRows {
         change.change(cache, slot, missedAt[m]);
       }
     }
+  }
+
+  /** Finds some rows, and fetches the first bytes of each. */
+  private void find(RowCache cache, long[] keys, int from, int to, int bytes) {
+    if (slots.length < to) {
+      slots = new int[Math.max(to, 2 * slots.length)];
+    }
+    cache.find(keys, from, to, slots);
+    cache.touch(slots, from, to, bytes);
   }
 
   private void pushRow(
@@ -223,11 +234,12 @@ public final class ShardRows {
     ParameterRecord table = reader.table();
     RowCache cache = tier.of(table);
     RowCache[] layers = overlay.over(cache, table.id());
+    find(layers[0], keys, from, to, RowLayout.HEADER_BYTES + table.rowWeightBytes());
     int misses = 0;
     for (int i = from; i < to; i++) {
-      RowCache holder = cache;
-      int slot = RowCache.ABSENT;
-      for (int layer = 0; layer < layers.length && slot == RowCache.ABSENT; layer++) {
+      RowCache holder = layers[0];
+      int slot = slots[i];
+      for (int layer = 1; layer < layers.length && slot == RowCache.ABSENT; layer++) {
         holder = layers[layer];
         slot = holder.find(keys[i]);
       }
