@@ -39,6 +39,8 @@ public final class ShardRows {
   private final long[] missed = new long[CHUNK];
   private final int[] missedAt = new int[CHUNK];
   private int[] slots = new int[CHUNK];
+  private long rowsRead;
+  private long rowsFromDisk;
 
   ShardRows(
       Object lock,
@@ -126,6 +128,7 @@ public final class ShardRows {
     if (slots.length < to) {
       slots = new int[Math.max(to, 2 * slots.length)];
     }
+    rowsRead += to - from;
     cache.find(keys, from, to, slots);
     cache.touch(slots, from, to, bytes);
   }
@@ -183,6 +186,7 @@ public final class ShardRows {
   /** Looks up on disk the rows that memory does not have. */
   private void look(ParameterRecord table, RowCache cache, int misses) {
     if (misses > 0 && cache.onDisk) {
+      rowsFromDisk += misses;
       reads.read(table.id(), missed, misses, table.rowBytes());
     }
   }
@@ -340,6 +344,20 @@ public final class ShardRows {
 
   long unflushedBytes() {
     return tier.unflushedBytes();
+  }
+
+  /** Rows that were read or updated since the start. */
+  public long rowsRead() {
+    synchronized (lock) {
+      return rowsRead;
+    }
+  }
+
+  /** Of these, those that memory did not have, and disk was asked for. */
+  public long rowsFromDisk() {
+    synchronized (lock) {
+      return rowsFromDisk;
+    }
   }
 
   /** Bytes in memory of the tables that the filter takes, overlay included. */
