@@ -51,8 +51,7 @@ public final class LargeRows {
 
   /** Arguments: server, its process id, rows, seconds of each measurement after a warm-up. */
   public static void main(String[] args) throws IOException {
-    ClientOptions options =
-        new ClientOptions(List.of(args[0])).withDeadline(Duration.ofMinutes(2));
+    ClientOptions options = new ClientOptions(List.of(args[0])).withDeadline(Duration.ofMinutes(2));
     try (TensorholdClient client = TensorholdClient.connect(options);
         Session session = client.openSession("large rows")) {
       new LargeRows(
