@@ -90,6 +90,8 @@ final class StatusCommand implements Callable<Integer> {
         entry.put("uptime_seconds", status.getUptimeSeconds());
         entry.put("resident_bytes", status.getResidentBytes());
         entry.put("memory_tier_bytes", status.getMemoryTierBytes());
+        entry.put("rows_read", status.getRowsRead());
+        entry.put("rows_from_disk", status.getRowsFromDisk());
         entry.put("memory_tier_budget", status.getMemoryTierBudget());
         entry.put("rocksdb_bytes", status.getRocksdbBytes());
         entry.put("log_bytes", status.getLogBytes());

@@ -277,6 +277,10 @@ class RowsBadInputTest {
     refusedModel(
         spec -> spec.setConsistency(Consistency.BSP).setWorkers(2), "REQUEST_INVALID", "ASP");
     refusedModel(spec -> spec.getOptimizerBuilder().setClipNorm(1), "OPTIMIZER_INVALID", "clip");
+    refusedModel(
+        spec -> spec.setStalenessAwareRate(true),
+        "REQUEST_INVALID",
+        "staleness_aware_rate value=true allowed=false");
     assertThatThrownBy(
             () -> {
               ModelSpec.Builder spec = RowsTest.spec("m", Durability.LOGGED);

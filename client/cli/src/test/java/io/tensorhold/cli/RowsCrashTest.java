@@ -1,16 +1,21 @@
 package io.tensorhold.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.tensorhold.cli.demo.DemoProcesses;
+import io.tensorhold.client.ClientOptions;
 import io.tensorhold.client.Session;
 import io.tensorhold.client.Table;
 import io.tensorhold.client.TensorholdClient;
+import io.tensorhold.client.TensorholdException;
 import io.tensorhold.proto.v1.DType;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.ParameterSpec;
+import java.time.Duration;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicLong;
@@ -130,6 +135,29 @@ class RowsCrashTest {
         }
         adding.close();
         assertThat(all(client, table)).as("seed %d", seed).isEqualTo(adding.everyValue());
+      }
+    }
+  }
+
+  @Test
+  void aPullThatNobodyAnswersEndsAtItsDeadline() throws Exception {
+    try (DemoProcesses processes = new DemoProcesses()) {
+      processes.startServers(1, FLAGS);
+      ClientOptions impatient =
+          new ClientOptions(List.of(processes.servers())).withDeadline(Duration.ofSeconds(2));
+      try (TensorholdClient patient = Replicas.connect(processes);
+          TensorholdClient client = TensorholdClient.connect(impatient)) {
+        Table table = table(patient);
+        assertThat(RowsTest.pull(client, table, 1)).containsOnly(0);
+        processes.pause(0);
+        try {
+          assertThatThrownBy(() -> RowsTest.pull(client, table, 1))
+              .hasCauseInstanceOf(TensorholdException.class)
+              .hasMessageContaining("did not send rows of a table in time");
+        } finally {
+          processes.resume(0);
+        }
+        assertThat(RowsTest.pull(patient, table, 1)).containsOnly(0);
       }
     }
   }

@@ -12,6 +12,7 @@ import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.ParameterSpec;
+import io.tensorhold.proto.v1.ServerStatus;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -164,6 +165,9 @@ class RowsTest {
     try (LocalServer server = new LocalServer(folder, "1MiB");
         TensorholdClient client = server.connect()) {
       assertThat(pull(client, client.model("m").table("rows"), keys)).isEqualTo(values);
+      ServerStatus status = client.status(false).values().iterator().next();
+      assertThat(status.getRowsRead()).isGreaterThanOrEqualTo(keys.length);
+      assertThat(status.getRowsFromDisk()).isBetween(keys.length * 9L / 10, status.getRowsRead());
     }
   }
 

@@ -90,6 +90,11 @@ final class ClusterConnection implements AutoCloseable {
     return rowPullers.computeIfAbsent(address, text -> new RowPuller(this, text));
   }
 
+  /** Ends what has waited for longer than its deadline. */
+  void sweep() {
+    rowPullers.values().forEach(RowPuller::failExpired);
+  }
+
   /** The map as last heard. */
   ClusterMap map() {
     ClusterMap known = map;

@@ -15,8 +15,6 @@ import java.util.BitSet;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import org.jspecify.annotations.Nullable;
 
 /** One pull of rows: split by server, scattered to the caller's order, repeated where it failed. */
@@ -58,20 +56,7 @@ final class RowPull {
   }
 
   CompletableFuture<Void> run() {
-    return pull(0, batch.count, 0)
-        .orTimeout(cluster.options().deadline().toNanos(), TimeUnit.NANOSECONDS)
-        .exceptionallyCompose(RowPull::explained);
-  }
-
-  private static CompletableFuture<Void> explained(Throwable failure) {
-    Throwable cause =
-        failure instanceof CompletionException && failure.getCause() != null
-            ? failure.getCause()
-            : failure;
-    return CompletableFuture.failedFuture(
-        cause instanceof TimeoutException
-            ? new TensorholdException("DEADLINE_EXCEEDED", "rows of a table did not come in time")
-            : cause);
+    return pull(0, batch.count, 0);
   }
 
   private CompletableFuture<Void> pull(int from, int to, int attempt) {
@@ -106,7 +91,7 @@ final class RowPull {
     for (int i = run.from; i < run.to; i++) {
       request.addKeys(batch.keys[i]);
     }
-    return cluster.rows(run.address).pull(request, answer -> take(run, answer));
+    return cluster.rows(run.address).pull(request, deadline, answer -> take(run, answer));
   }
 
   private CompletableFuture<Void> again(Run run, int attempt, Throwable failure) {

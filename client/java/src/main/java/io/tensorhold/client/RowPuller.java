@@ -35,15 +35,19 @@ final class RowPuller {
     void accept(Frame<PullRowsHeader> answer);
   }
 
-  private record Pending(Sink sink, CompletableFuture<Void> done) {}
+  private record Pending(Sink sink, long deadline, CompletableFuture<Void> done) {}
 
   RowPuller(ClusterConnection cluster, String address) {
     this.cluster = cluster;
     this.address = address;
   }
 
-  /** Sends a request; the future fails with a {@link TensorholdException}. */
-  CompletableFuture<Void> pull(PullRowsRequest.Builder request, Sink sink) {
+  /**
+   * Sends a request; the future fails with a {@link TensorholdException}.
+   *
+   * @param deadline by the clock of {@link System#nanoTime}
+   */
+  CompletableFuture<Void> pull(PullRowsRequest.Builder request, long deadline, Sink sink) {
     CompletableFuture<Void> done = new CompletableFuture<>();
     synchronized (this) {
       if (stream == null) {
@@ -55,7 +59,7 @@ final class RowPuller {
             new TensorholdException("UNAVAILABLE", "no stream to %s can begin".formatted(address)));
       }
       long id = ++lastId;
-      pending.put(id, new Pending(sink, done));
+      pending.put(id, new Pending(sink, deadline, done));
       try {
         out.onNext(request.setId(id).build());
       } catch (IllegalStateException streamEnded) {
@@ -110,6 +114,20 @@ final class RowPuller {
       asked.done.complete(null);
     } catch (RuntimeException e) {
       asked.done.completeExceptionally(e);
+    }
+  }
+
+  /** Ends the pulls whose deadline has passed. */
+  void failExpired() {
+    List<Pending> expired = new ArrayList<>();
+    long now = System.nanoTime();
+    synchronized (this) {
+      pending.values().removeIf(asked -> asked.deadline - now < 0 && expired.add(asked));
+    }
+    for (Pending asked : expired) {
+      asked.done.completeExceptionally(
+          new TensorholdException(
+              "DEADLINE_EXCEEDED", "%s did not send rows of a table in time".formatted(address)));
     }
   }
 

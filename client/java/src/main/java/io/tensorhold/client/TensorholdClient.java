@@ -67,9 +67,12 @@ public final class TensorholdClient implements AutoCloseable {
   private TensorholdClient(ClientOptions options) {
     this.cluster = new ClusterConnection(options);
     this.leaders = reader(Duration.ZERO);
-    var _ =
-        sweeper.scheduleWithFixedDelay(
-            () -> sessions.forEach(Session::sweep), 250, 250, TimeUnit.MILLISECONDS);
+    var _ = sweeper.scheduleWithFixedDelay(this::sweep, 250, 250, TimeUnit.MILLISECONDS);
+  }
+
+  private void sweep() {
+    sessions.forEach(Session::sweep);
+    cluster.sweep();
   }
 
   /** Connects to the cluster of any servers, {@code host:port} with commas between. */

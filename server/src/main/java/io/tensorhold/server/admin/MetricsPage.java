@@ -50,6 +50,18 @@ public final class MetricsPage implements AutoCloseable {
         "step_wait_ms",
         "Pushes' wait for other workers since the start, all together.",
         ServerStatus::getStepWaitMs);
+    gauge(
+        registry,
+        report,
+        "rows_read",
+        "Rows of tables that were named by pulls and pushes.",
+        ServerStatus::getRowsRead);
+    gauge(
+        registry,
+        report,
+        "rows_from_disk",
+        "Of rows_read: looked up on disk.",
+        ServerStatus::getRowsFromDisk);
     gauge(registry, report, "pushed_bytes", "Payload received.", ServerStatus::getPushedBytes);
     gauge(
         registry,

@@ -54,6 +54,8 @@ public final class ServerReport {
   /** The figures of the server; with checksums, every block is read. */
   public ServerStatus status(boolean checksums) {
     long memory = 0;
+    long rowsRead = 0;
+    long rowsFromDisk = 0;
     long refetched = 0;
     ServerStatus.Builder status =
         ServerStatus.newBuilder()
@@ -87,6 +89,8 @@ public final class ServerReport {
       try {
         ShardMachine machine = node.shard(shard).machine();
         memory += machine.memoryBytes();
+        rowsRead += machine.rows().rowsRead();
+        rowsFromDisk += machine.rows().rowsFromDisk();
         Checksum checksum = checksums ? node.shard(shard).checksum() : null;
         synchronized (machine) {
           replica
@@ -111,6 +115,8 @@ public final class ServerReport {
     Leadership catalog = node.catalog().leadership();
     return status
         .setMemoryTierBytes(memory)
+        .setRowsRead(rowsRead)
+        .setRowsFromDisk(rowsFromDisk)
         .setReplicasRefetched(refetched)
         .setCatalog(
             ReplicaStatus.newBuilder()

@@ -259,8 +259,25 @@ final class RaftNode implements AutoCloseable {
    * if it is sure to lead, or else the one that it follows.
    */
   CompletableFuture<Void> fence(RaftGroupId group, Supplier<Leadership> leadership) {
+    if (leadsAlone(group)) {
+      return CompletableFuture.completedFuture(null);
+    }
     return submit(group, new byte[0], RaftClientRequest.readRequestType())
         .thenAccept(reply -> refuse(reply, leadership));
+  }
+
+  /** Whether nobody but this server votes, so that no other can have been elected. */
+  private boolean leadsAlone(RaftGroupId group) {
+    try {
+      RaftServer.Division division = server().getDivision(group);
+      RaftConfiguration configuration = division.getRaftConf();
+      return division.getInfo().isLeader()
+          && division.getInfo().isLeaderReady()
+          && configuration.getCurrentPeers().size() == 1
+          && configuration.getPreviousPeers().isEmpty();
+    } catch (IOException e) {
+      return false;
+    }
   }
 
   private CompletableFuture<RaftClientReply> submit(

@@ -22,6 +22,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
+import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -30,6 +31,9 @@ import org.jspecify.annotations.Nullable;
  */
 final class RowPullStream implements StreamObserver<PullRowsRequest> {
   private static final int IN_FLIGHT = 16;
+
+  /** So many rows are read sooner by one thread than by two. */
+  private static final int ALONE_ROWS = 128;
 
   private final ClusterNode node;
   private final RowRequests requests;
@@ -144,27 +148,89 @@ final class RowPullStream implements StreamObserver<PullRowsRequest> {
       List<ShardMachine> replicas,
       MemorySegment rows,
       PullRowsHeader.Builder header) {
-    boolean omitted = request.getUnseen() == Unseen.UNSEEN_OMITTED;
+    if (request.getUnseen() == Unseen.UNSEEN_OMITTED) {
+      return readWritten(request, pull, replicas, rows, header);
+    }
+    int half = replicas.size() / 2;
+    int firstKeys = keys(request, 0, half);
+    if (firstKeys < ALONE_ROWS) {
+      readAll(request, pull, replicas, rows, 0, replicas.size(), 0);
+    } else { // half of the shards for another thread: rows are waited for, from memory or disk
+      CompletableFuture<Void> rest =
+          CompletableFuture.runAsync(
+              () -> readAll(request, pull, replicas, rows, half, replicas.size(), firstKeys),
+              executor);
+      try {
+        readAll(request, pull, replicas, rows, 0, half, 0);
+      } finally {
+        rest.handle((done, failure) -> null).join(); // it writes to the rows until then
+      }
+      rest.join();
+    }
+    return pull.keys().length * pull.rowBytes();
+  }
+
+  private static int keys(PullRowsRequest request, int firstShard, int end) {
+    int keys = 0;
+    for (int i = firstShard; i < end; i++) {
+      keys += request.getShards(i).getCount();
+    }
+    return keys;
+  }
+
+  /** Reads the rows of some shards, each to its place. */
+  private void readAll(
+      PullRowsRequest request,
+      CheckedPull pull,
+      List<ShardMachine> replicas,
+      MemorySegment rows,
+      int firstShard,
+      int end,
+      int firstKey) {
+    int from = firstKey;
+    for (int i = firstShard; i < end; i++) {
+      from += read(request, pull, replicas, i, from, rows, from * pull.rowBytes(), null).keys;
+    }
+  }
+
+  /** Reads the rows that were written alone, without gaps. */
+  private long readWritten(
+      PullRowsRequest request,
+      CheckedPull pull,
+      List<ShardMachine> replicas,
+      MemorySegment rows,
+      PullRowsHeader.Builder header) {
     long bytes = 0;
     int from = 0;
     for (int i = 0; i < replicas.size(); i++) {
-      ShardRows part = request.getShards(i);
       int first = from;
-      bytes +=
-          PullStream.unreplaced(replicas.get(i), node.shard(part.getShard()))
-              .rows()
-              .read(
-                  pull.table(),
-                  pull.keys(),
-                  from,
-                  from + part.getCount(),
-                  pull.codec(),
-                  rows,
-                  bytes,
-                  omitted ? position -> header.addMissing(first + position) : null);
-      from += part.getCount();
+      IntConsumer unseen = position -> header.addMissing(first + position);
+      Done done = read(request, pull, replicas, i, from, rows, bytes, unseen);
+      bytes += done.bytes;
+      from += done.keys;
     }
     return bytes;
+  }
+
+  private record Done(int keys, long bytes) {}
+
+  private Done read(
+      PullRowsRequest request,
+      CheckedPull pull,
+      List<ShardMachine> replicas,
+      int i,
+      int from,
+      MemorySegment rows,
+      long at,
+      @Nullable IntConsumer unseen) {
+    ShardRows part = request.getShards(i);
+    int count = part.getCount();
+    ShardMachine replica = PullStream.unreplaced(replicas.get(i), node.shard(part.getShard()));
+    long bytes =
+        replica
+            .rows()
+            .read(pull.table(), pull.keys(), from, from + count, pull.codec(), rows, at, unseen);
+    return new Done(count, bytes);
   }
 
   private void refuse(PullRowsRequest request, Throwable failure) {

@@ -2,16 +2,14 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.OffHeap;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
  * Rows of one table in memory: slots of a fixed size outside the heap, and an index over them.
  *
- * <p>Slots lie in pages of a power of two of them. The index is an open-addressing table of (key,
- * slot + 1) pairs with linear probing and deletion by shifting back (Knuth, vol. 3, 6.4 R), so that
- * a look-up touches one line of the processor's cache, mostly. Its hash is MurmurHash3's 64-bit
- * finalizer, which has nothing in common with the one that chose the shard: with that one, a
- * shard's keys would crowd a part of the index.
+ * <p>Slots lie in pages of a power of two of them; a slot is a row and its key, or, if it is free,
+ * the next free one. The heap has one byte for a slot.
  *
  * <p>A row is clean, the same as on disk, or dirty, or being flushed; only clean ones may leave.
  * Who leaves is decided by CLOCK with a counter (Corbató's, generalized): a use raises a row's
@@ -19,9 +17,11 @@ import java.util.Arrays;
  * begins without one, so that rows that are used once do not push out those that are used again.
  */
 final class RowCache {
-  static final int ABSENT = -1;
+  static final int ABSENT = RowIndex.ABSENT;
 
   private static final long PAGE_BYTES = 256 << 10;
+  private static final int LINE_BYTES = 64;
+  private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
   private static final int MOST_USES = 3;
   private static final int USES = 3;
   private static final int USED = 4;
@@ -33,12 +33,9 @@ final class RowCache {
   private final int slotBytes;
   private final int pageShift;
   private MemorySegment[] pages = new MemorySegment[0];
-  private long[] keys = new long[0];
   private byte[] flags = new byte[0];
-  private int[] free = new int[0];
-  private int freeCount;
-  private long[] index = new long[2 * 64];
-  private int mask = 63;
+  private int firstFree = ABSENT;
+  private final RowIndex index = new RowIndex();
   private int rows;
   private int hand;
   private long dirtyRows;
@@ -46,13 +43,17 @@ final class RowCache {
   private int pageCount;
   private boolean closed;
 
+  /** Written so that the reads of {@link #touch} are not optimized away. */
+  @SuppressWarnings("UnusedVariable")
+  private long touched;
+
   /** Whether disk may hold rows of the table: if not, nobody needs to look. */
   boolean onDisk;
 
   /** Rows of so many bytes, in pages of 256 KiB or a 16th of a budget, if that is less. */
   RowCache(int rowBytes, long budget) {
     this.rowBytes = rowBytes;
-    this.slotBytes = (rowBytes + 15) & ~15;
+    this.slotBytes = (rowBytes + Long.BYTES + 7) & ~7;
     long slots = Math.max(1, Math.min(PAGE_BYTES, budget / 16) / slotBytes);
     this.pageShift = 63 - Long.numberOfLeadingZeros(slots);
   }
@@ -66,7 +67,7 @@ final class RowCache {
   }
 
   long bytes() {
-    return pageCount * pageBytes() + 8L * index.length;
+    return pageCount * pageBytes() + index.bytes();
   }
 
   long pageBytes() {
@@ -86,19 +87,46 @@ final class RowCache {
   }
 
   boolean full() {
-    return freeCount == 0;
+    return firstFree == ABSENT;
   }
 
   /** The slot of a key, or {@link #ABSENT}. */
   int find(long key) {
-    int at = hash(key) & mask;
-    while (true) {
-      int slot = (int) index[2 * at + 1] - 1;
-      if (slot < 0 || index[2 * at] == key) {
-        return slot;
-      }
-      at = (at + 1) & mask;
+    return index.find(key);
+  }
+
+  /** The key of a slot, or the next free slot. */
+  private long key(int slot) {
+    return page(slot).get(LONG, offset(slot) + slotBytes - Long.BYTES);
+  }
+
+  private void setKey(int slot, long key) {
+    page(slot).set(LONG, offset(slot) + slotBytes - Long.BYTES, key);
+  }
+
+  /** Looks up some keys: the slot of the i-th, or {@link #ABSENT}, goes to {@code slots[i]}. */
+  void find(long[] wanted, int from, int to, int[] slots) {
+    for (int i = from; i < to; i++) {
+      slots[i] = find(wanted[i]);
     }
+  }
+
+  /**
+   * Touches the first {@code bytes} bytes of some rows that are wanted next: the processor then
+   * fetches several of them at once, where one after another would cost memory's latency each.
+   */
+  void touch(int[] slots, int from, int to, long bytes) {
+    long sum = 0;
+    for (int i = from; i < to; i++) {
+      if (slots[i] != ABSENT) {
+        MemorySegment page = page(slots[i]);
+        long row = offset(slots[i]);
+        for (long at = row; at < row + bytes; at += LINE_BYTES) {
+          sum += page.get(ValueLayout.JAVA_BYTE, at);
+        }
+      }
+    }
+    touched += sum;
   }
 
   /** Counts a use of a row. */
@@ -118,35 +146,13 @@ final class RowCache {
 
   /** A slot for a key that has none, clean, with undefined bytes; there must be a free one. */
   int insert(long key) {
-    if (3L * (rows + 1) > 2L * (mask + 1)) {
-      grow();
-    }
-    int slot = free[--freeCount];
-    keys[slot] = key;
+    int slot = firstFree;
+    firstFree = (int) key(slot);
+    setKey(slot, key);
     flags[slot] = USED;
-    put(key, slot);
+    index.put(key, slot);
     rows++;
     return slot;
-  }
-
-  private void put(long key, int slot) {
-    int at = hash(key) & mask;
-    while (index[2 * at + 1] != 0) {
-      at = (at + 1) & mask;
-    }
-    index[2 * at] = key;
-    index[2 * at + 1] = slot + 1L;
-  }
-
-  private void grow() {
-    long[] old = index;
-    index = new long[Math.multiplyExact(2, old.length)];
-    mask = index.length / 2 - 1;
-    for (int i = 0; i < old.length; i += 2) {
-      if (old[i + 1] != 0) {
-        put(old[i], (int) old[i + 1] - 1);
-      }
-    }
   }
 
   /** Forgets a row. */
@@ -158,46 +164,20 @@ final class RowCache {
       flushingRows--;
     }
     flags[slot] = 0;
-    free[freeCount++] = slot;
     rows--;
-    int hole = hash(keys[slot]) & mask;
-    while (index[2 * hole + 1] != slot + 1L) {
-      hole = (hole + 1) & mask;
-    }
-    for (int at = (hole + 1) & mask; index[2 * at + 1] != 0; at = (at + 1) & mask) {
-      int home = hash(index[2 * at]) & mask;
-      if (((at - home) & mask) >= ((at - hole) & mask)) {
-        index[2 * hole] = index[2 * at];
-        index[2 * hole + 1] = index[2 * at + 1];
-        hole = at;
-      }
-    }
-    index[2 * hole + 1] = 0;
+    index.remove(key(slot));
+    free(slot);
   }
 
-  private static int hash(long key) {
-    long h = key;
-    h = (h ^ (h >>> 33)) * 0xff51afd7ed558ccdL;
-    h = (h ^ (h >>> 33)) * 0xc4ceb9fe1a85ec53L;
-    return (int) (h ^ (h >>> 33));
+  private void free(int slot) {
+    setKey(slot, firstFree);
+    firstFree = slot;
   }
 
   void markDirty(int slot) {
     if ((flags[slot] & DIRTY) == 0) {
       flags[slot] |= DIRTY;
       dirtyRows++;
-    }
-  }
-
-  boolean dirty(int slot) {
-    return (flags[slot] & DIRTY) != 0;
-  }
-
-  /** Takes the mark of change from a row that was copied elsewhere. */
-  void clearDirty(int slot) {
-    if ((flags[slot] & DIRTY) != 0) {
-      flags[slot] &= ~DIRTY;
-      dirtyRows--;
     }
   }
 
@@ -223,14 +203,12 @@ final class RowCache {
     }
     if (number == pages.length) {
       pages = Arrays.copyOf(pages, Math.max(4, 2 * number));
-      keys = Arrays.copyOf(keys, Math.multiplyExact(pages.length, slots));
-      flags = Arrays.copyOf(flags, keys.length);
-      free = Arrays.copyOf(free, keys.length);
+      flags = Arrays.copyOf(flags, Math.multiplyExact(pages.length, slots));
     }
     pages[number] = OffHeap.allocate(pageBytes());
     pageCount++;
     for (int slot = slots - 1; slot >= 0; slot--) {
-      free[freeCount++] = number * slots + slot;
+      free(number * slots + slot);
     }
   }
 
@@ -265,13 +243,15 @@ final class RowCache {
             remove(slot);
           }
         }
-        int kept = 0;
-        for (int i = 0; i < freeCount; i++) {
-          if (free[i] < first || free[i] >= end) {
-            free[kept++] = free[i];
+        int slot = firstFree;
+        firstFree = ABSENT;
+        while (slot != ABSENT) {
+          int next = (int) key(slot);
+          if (slot < first || slot >= end) {
+            free(slot);
           }
+          slot = next;
         }
-        freeCount = kept;
         OffHeap.free(pages[page]);
         pages[page] = null;
         pageCount--;
@@ -296,25 +276,24 @@ final class RowCache {
 
   /** Keys of all rows, rising. */
   long[] sortedKeys() {
-    return collect(USED);
+    return collect(USED, rows);
   }
 
-  private long[] collect(int flag) {
-    long[] found = new long[rows];
-    int count = 0;
+  private long[] collect(int flag, int count) {
+    long[] found = new long[count];
+    int next = 0;
     for (int slot = 0; slot < flags.length; slot++) {
       if ((flags[slot] & flag) != 0) {
-        found[count++] = keys[slot];
+        found[next++] = key(slot);
       }
     }
-    long[] sorted = Arrays.copyOf(found, count);
-    Arrays.sort(sorted);
-    return sorted;
+    Arrays.sort(found);
+    return found;
   }
 
   /** Keys of dirty rows, rising, which are being flushed from now on. */
   long[] beginFlush() {
-    long[] flushed = collect(DIRTY);
+    long[] flushed = collect(DIRTY, Math.toIntExact(dirtyRows));
     for (int slot = 0; slot < flags.length; slot++) {
       if ((flags[slot] & DIRTY) != 0) {
         flags[slot] = (byte) ((flags[slot] & ~DIRTY) | FLUSHING);
@@ -351,9 +330,9 @@ final class RowCache {
     pages = new MemorySegment[0];
     pageCount = 0;
     rows = 0;
-    index = new long[2];
-    mask = 0;
-    freeCount = 0;
+    index.close();
+    flags = new byte[0];
+    firstFree = ABSENT;
     dirtyRows = 0;
     flushingRows = 0;
   }

@@ -1,28 +1,50 @@
 package io.tensorhold.server.shard;
 
+import static java.util.Objects.requireNonNull;
+
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.store.RowReads;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Rows of CHECKPOINTED models as the pushes since the last checkpoint left them; what {@link
- * Overlay} is for blocks. A row is dirty here if it was pushed to since it was last copied for a
- * checkpoint.
+ * Overlay} is for blocks.
+ *
+ * <p>A checkpoint seals the rows that are there: they stay as they are at that moment, beneath
+ * those that pushes change from then on, until the log holds all of them. Sealed rows of a
+ * checkpoint that failed come back with the next one.
  */
-final class RowOverlay {
+public final class RowOverlay {
+  private final Object lock;
   private final long limit;
+  private final RowUpdate update;
+  private final Base base;
   private final TreeMap<Long, RowCache> caches = new TreeMap<>(Long::compareUnsigned);
+  private final TreeMap<Long, RowCache> sealed = new TreeMap<>(Long::compareUnsigned);
   private final Sessions sessions = new Sessions();
+  private int[] slots = new int[RowReads.MOST];
   private long term;
   private long pushes;
 
-  RowOverlay(long limit) {
+  /**
+   * Empty.
+   *
+   * @param lock the machine: public methods take it, the others run under it
+   * @param limit of bytes
+   */
+  RowOverlay(Object lock, long limit, RowUpdate update, Base base) {
+    this.lock = lock;
     this.limit = limit;
+    this.update = update;
+    this.base = base;
   }
 
   /** Where rows come from that the overlay does not have. */
@@ -39,26 +61,47 @@ final class RowOverlay {
     }
   }
 
-  @Nullable RowCache get(long table) {
-    return caches.get(table);
+  /**
+   * Where a row of a table is to be looked for, in this order: the last is its state in the log.
+   */
+  RowCache[] over(RowCache logged, long table) {
+    RowCache changed = caches.get(table);
+    RowCache ofCheckpoint = sealed.get(table);
+    if (changed == null && ofCheckpoint == null) {
+      return new RowCache[] {logged};
+    }
+    return Stream.of(changed, ofCheckpoint, logged)
+        .filter(Objects::nonNull)
+        .toArray(RowCache[]::new);
   }
 
-  private @Nullable RowCache get(long askedTerm, long table) {
-    return askedTerm == term ? caches.get(table) : null;
+  /**
+   * Applies a push outside the log.
+   *
+   * @param pushTerm the leader's term: what is of an earlier one is dropped first
+   * @param table which was checked
+   */
+  public Outcome push(long pushTerm, RowsCommand push, ParameterRecord table) {
+    synchronized (lock) {
+      enter(pushTerm);
+      return push(push, table);
+    }
   }
 
-  Outcome push(
-      long pushTerm, RowsCommand push, ParameterRecord table, RowUpdate update, Base base) {
-    enter(pushTerm);
+  private Outcome push(RowsCommand push, ParameterRecord table) {
     Outcome objection = sessions.verdict(push.tag().session(), push.tag().seq()).objection;
     if (objection != null) {
       return objection;
     }
     RowCache rows = caches.computeIfAbsent(table.id(), id -> new RowCache(table.rowBytes(), limit));
     long[] keys = push.keys();
+    if (slots.length < keys.length) {
+      slots = new int[keys.length];
+    }
+    rows.find(keys, 0, keys.length, slots);
     int fresh = 0;
-    for (long key : keys) {
-      fresh += rows.find(key) == RowCache.ABSENT ? 1 : 0;
+    for (int i = 0; i < keys.length; i++) {
+      fresh += slots[i] == RowCache.ABSENT ? 1 : 0;
     }
     requireRoom(rows, fresh);
     long valueBytes = RowUpdate.bytes(table, push.codec());
@@ -66,13 +109,13 @@ final class RowOverlay {
       int to = Math.min(keys.length, from + RowReads.MOST);
       if (fresh > 0) {
         base.bring(table, rows, keys, from, to);
+        rows.find(keys, from, to, slots);
       }
+      rows.touch(slots, from, to, rows.rowBytes());
       for (int i = from; i < to; i++) {
-        int slot = rows.find(keys[i]);
-        MemorySegment page = rows.page(slot);
-        long row = rows.offset(slot);
+        MemorySegment page = rows.page(slots[i]);
+        long row = rows.offset(slots[i]);
         update.apply(table, push, keys[i], push.values(), i * valueBytes, page, row, pushes);
-        rows.markDirty(slot);
       }
     }
     pushes++;
@@ -109,15 +152,54 @@ final class RowOverlay {
     return cache.insert(key);
   }
 
-  /** Keys of a table's rows, rising; none in another term. */
-  long[] keys(long askedTerm, long table) {
-    RowCache rows = get(askedTerm, table);
-    return rows == null ? new long[0] : rows.sortedKeys();
+  /** Keeps the rows of the tables from first to last as they are, for a checkpoint. */
+  public void seal(long askedTerm, long first, long last) {
+    synchronized (lock) {
+      enter(askedTerm);
+      for (long table : tables(caches, first, last)) {
+        RowCache rows = requireNonNull(caches.remove(table));
+        RowCache left = sealed.put(table, rows);
+        if (left != null) {
+          for (long key : left.sortedKeys()) {
+            if (rows.find(key) == RowCache.ABSENT) {
+              copy(left, left.find(key), rows, insert(rows, key));
+            }
+          }
+          left.close();
+        }
+      }
+    }
   }
 
-  /** Copies those of some rows that are there, and marks them as copied. */
-  RowsPut copy(long askedTerm, long table, long[] keys, int from, int to) {
-    RowCache rows = get(askedTerm, table);
+  private static List<Long> tables(Map<Long, RowCache> caches, long first, long last) {
+    return caches.keySet().stream()
+        .filter(table -> DroppedParameters.between(first, table, last))
+        .toList();
+  }
+
+  /** Copies a row from one slot to another. */
+  static void copy(RowCache from, int slot, RowCache to, int target) {
+    MemorySegment.copy(
+        from.page(slot), from.offset(slot), to.page(target), to.offset(target), to.rowBytes());
+  }
+
+  /** Keys of a table's sealed rows, rising; none in another term. */
+  public long[] sealedKeys(long askedTerm, long table) {
+    synchronized (lock) {
+      RowCache rows = askedTerm == term ? sealed.get(table) : null;
+      return rows == null ? new long[0] : rows.sortedKeys();
+    }
+  }
+
+  /** Those of some sealed rows that are there, for the log. */
+  public RowsPut sealedRows(long askedTerm, long table, long[] keys, int from, int to) {
+    synchronized (lock) {
+      return copySealed(askedTerm == term ? sealed.get(table) : null, table, keys, from, to);
+    }
+  }
+
+  private static RowsPut copySealed(
+      @Nullable RowCache rows, long table, long[] keys, int from, int to) {
     int rowBytes = rows == null ? 0 : rows.rowBytes();
     long[] copied = new long[to - from];
     MemorySegment bytes = MemorySegment.ofArray(new byte[Math.multiplyExact(to - from, rowBytes)]);
@@ -125,7 +207,6 @@ final class RowOverlay {
     for (int i = from; rows != null && i < to; i++) {
       int slot = rows.find(keys[i]);
       if (slot != RowCache.ABSENT) {
-        rows.clearDirty(slot);
         long at = (long) count * rowBytes;
         MemorySegment.copy(rows.page(slot), rows.offset(slot), bytes, at, rowBytes);
         copied[count++] = keys[i];
@@ -135,21 +216,13 @@ final class RowOverlay {
         table, Arrays.copyOf(copied, count), bytes.asSlice(0, (long) count * rowBytes));
   }
 
-  /** Forgets rows that the log holds now, unless a push has changed them since. */
-  void logged(long askedTerm, RowsPut logged) {
-    RowCache rows = get(askedTerm, logged.table());
-    if (rows == null) {
-      return;
-    }
-    for (long key : logged.keys()) {
-      int slot = rows.find(key);
-      if (slot != RowCache.ABSENT && !rows.dirty(slot)) {
-        rows.remove(slot);
+  /** Forgets the sealed rows of a table: the log holds them now. */
+  public void logged(long askedTerm, long table) {
+    synchronized (lock) {
+      RowCache rows = askedTerm == term ? sealed.remove(table) : null;
+      if (rows != null) {
+        rows.close();
       }
-    }
-    if (rows.rows() == 0) {
-      caches.remove(logged.table());
-      rows.close();
     }
   }
 
@@ -158,21 +231,26 @@ final class RowOverlay {
     for (RowCache cache : caches.values()) {
       sum += cache.bytes();
     }
+    for (RowCache cache : sealed.values()) {
+      sum += cache.bytes();
+    }
     return sum;
   }
 
   /** Forgets tables. */
   void drop(long first, long last) {
-    for (long table : new ArrayList<>(caches.keySet())) {
-      if (DroppedParameters.between(first, table, last)) {
-        caches.remove(table).close();
+    for (Map<Long, RowCache> some : List.of(caches, sealed)) {
+      for (long table : tables(some, first, last)) {
+        requireNonNull(some.remove(table)).close();
       }
     }
   }
 
   void clear() {
-    caches.values().forEach(RowCache::close);
-    caches.clear();
+    for (Map<Long, RowCache> some : List.of(caches, sealed)) {
+      some.values().forEach(RowCache::close);
+      some.clear();
+    }
     sessions.clear();
   }
 }

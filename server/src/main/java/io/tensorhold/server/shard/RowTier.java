@@ -29,14 +29,15 @@ final class RowTier {
   RowCache of(ParameterRecord table) {
     RowCache cache = caches.get(table.id());
     if (cache == null) {
-      cache = new RowCache(table.rowBytes(), budget);
-      RowCache fresh = cache;
+      boolean[] onDisk = {false};
       store.forEachRow(
           table.id(),
           (key, row) -> {
-            fresh.onDisk = true;
+            onDisk[0] = true;
             return false;
           });
+      cache = new RowCache(table.rowBytes(), budget);
+      cache.onDisk = onDisk[0];
       caches.put(table.id(), cache);
     }
     return cache;

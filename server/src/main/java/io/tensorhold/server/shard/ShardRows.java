@@ -38,6 +38,9 @@ public final class ShardRows {
   private final TreeSet<Long> deletions = new TreeSet<>(Long::compareUnsigned);
   private final long[] missed = new long[CHUNK];
   private final int[] missedAt = new int[CHUNK];
+  private int[] slots = new int[CHUNK];
+  private long rowsRead;
+  private long rowsFromDisk;
 
   ShardRows(
       Object lock,
@@ -51,8 +54,8 @@ public final class ShardRows {
     this.state = state;
     this.parameters = parameters;
     this.tier = new RowTier(budget, store);
-    this.overlay = new RowOverlay(budget / 2);
     this.update = new RowUpdate(kernels);
+    this.overlay = new RowOverlay(lock, budget / 2, update, this::bring);
     this.reads = store.rowReads();
   }
 
@@ -100,8 +103,9 @@ public final class ShardRows {
     for (int from = 0; from < keys.length; from += CHUNK) {
       int to = Math.min(keys.length, from + CHUNK);
       int misses = 0;
+      find(cache, keys, from, to, cache.rowBytes());
       for (int i = from; i < to; i++) {
-        int slot = cache.find(keys[i]);
+        int slot = slots[i];
         if (slot == RowCache.ABSENT) {
           missed[misses] = keys[i];
           missedAt[misses++] = i;
@@ -117,6 +121,16 @@ public final class ShardRows {
         change.change(cache, slot, missedAt[m]);
       }
     }
+  }
+
+  /** Finds some rows, and fetches the first bytes of each. */
+  private void find(RowCache cache, long[] keys, int from, int to, int bytes) {
+    if (slots.length < to) {
+      slots = new int[Math.max(to, 2 * slots.length)];
+    }
+    rowsRead += to - from;
+    cache.find(keys, from, to, slots);
+    cache.touch(slots, from, to, bytes);
   }
 
   private void pushRow(
@@ -172,6 +186,7 @@ public final class ShardRows {
   /** Looks up on disk the rows that memory does not have. */
   private void look(ParameterRecord table, RowCache cache, int misses) {
     if (misses > 0 && cache.onDisk) {
+      rowsFromDisk += misses;
       reads.read(table.id(), missed, misses, table.rowBytes());
     }
   }
@@ -221,17 +236,18 @@ public final class ShardRows {
 
   private void read(RowReader reader, long[] keys, int from, int to, int base) {
     ParameterRecord table = reader.table();
-    RowCache pushed = overlay.get(table.id());
     RowCache cache = tier.of(table);
+    RowCache[] layers = overlay.over(cache, table.id());
+    find(layers[0], keys, from, to, RowLayout.HEADER_BYTES + table.rowWeightBytes());
     int misses = 0;
     for (int i = from; i < to; i++) {
-      int slot = pushed == null ? RowCache.ABSENT : pushed.find(keys[i]);
-      RowCache holder = pushed;
-      if (slot == RowCache.ABSENT) {
-        holder = cache;
-        slot = cache.find(keys[i]);
+      RowCache holder = layers[0];
+      int slot = slots[i];
+      for (int layer = 1; layer < layers.length && slot == RowCache.ABSENT; layer++) {
+        holder = layers[layer];
+        slot = holder.find(keys[i]);
       }
-      if (slot == RowCache.ABSENT || holder == null) {
+      if (slot == RowCache.ABSENT) {
         missed[misses] = keys[i];
         missedAt[misses++] = base + i - from;
       } else {
@@ -250,35 +266,27 @@ public final class ShardRows {
     }
   }
 
-  /**
-   * Applies a push of a CHECKPOINTED model to the leader's overlay, outside the log.
-   *
-   * @param term the leader's term: an overlay of an earlier term is dropped first
-   */
-  public Outcome pushToOverlay(long term, RowsCommand push, ParameterRecord table) {
-    synchronized (lock) {
-      return overlay.push(term, push, table, update, this::bring);
-    }
+  /** What the pushes to CHECKPOINTED models have made of rows beside the log. */
+  public RowOverlay overlay() {
+    return overlay;
   }
 
   /** Copies rows to the overlay that it does not have. */
   private void bring(ParameterRecord table, RowCache rows, long[] keys, int from, int to) {
     RowCache cache = tier.of(table);
+    RowCache[] layers = overlay.over(cache, table.id());
     int misses = 0;
     for (int i = from; i < to; i++) {
-      if (rows.find(keys[i]) == RowCache.ABSENT) {
-        int slot = cache.find(keys[i]);
-        if (slot == RowCache.ABSENT) {
-          missed[misses++] = keys[i];
-        } else {
-          int target = RowOverlay.insert(rows, keys[i]);
-          MemorySegment.copy(
-              cache.page(slot),
-              cache.offset(slot),
-              rows.page(target),
-              rows.offset(target),
-              rows.rowBytes());
-        }
+      RowCache holder = cache;
+      int slot = RowCache.ABSENT;
+      for (int layer = 0; layer < layers.length && slot == RowCache.ABSENT; layer++) {
+        holder = layers[layer];
+        slot = holder.find(keys[i]);
+      }
+      if (slot == RowCache.ABSENT) {
+        missed[misses++] = keys[i];
+      } else if (holder != rows) {
+        RowOverlay.copy(holder, slot, rows, RowOverlay.insert(rows, keys[i]));
       }
     }
     look(table, cache, misses);
@@ -294,27 +302,6 @@ public final class ShardRows {
       } else {
         update.initialize(table, missed[m], rows.page(target), rows.offset(target));
       }
-    }
-  }
-
-  /** Keys of a table's rows in the overlay, rising; none in another term. */
-  public long[] overlayKeys(long term, long table) {
-    synchronized (lock) {
-      return overlay.keys(term, table);
-    }
-  }
-
-  /** Rows of the overlay as they are now, for the log: those of some keys that are there. */
-  public RowsPut overlayRows(long term, long table, long[] keys, int from, int to) {
-    synchronized (lock) {
-      return overlay.copy(term, table, keys, from, to);
-    }
-  }
-
-  /** Forgets rows of the overlay that the log holds now, unless a push has changed them since. */
-  public void overlayLogged(long term, RowsPut logged) {
-    synchronized (lock) {
-      overlay.logged(term, logged);
     }
   }
 
@@ -357,6 +344,20 @@ public final class ShardRows {
 
   long unflushedBytes() {
     return tier.unflushedBytes();
+  }
+
+  /** Rows that were read or updated since the start. */
+  public long rowsRead() {
+    synchronized (lock) {
+      return rowsRead;
+    }
+  }
+
+  /** Of these, those that memory did not have, and disk was asked for. */
+  public long rowsFromDisk() {
+    synchronized (lock) {
+      return rowsFromDisk;
+    }
   }
 
   /** Bytes in memory of the tables that the filter takes, overlay included. */

@@ -4,7 +4,9 @@ import org.rocksdb.BlockBasedTableConfig;
 import org.rocksdb.BloomFilter;
 import org.rocksdb.Cache;
 import org.rocksdb.CompressionType;
+import org.rocksdb.DataBlockIndexType;
 import org.rocksdb.Env;
+import org.rocksdb.IndexType;
 import org.rocksdb.InfoLogLevel;
 import org.rocksdb.LRUCache;
 import org.rocksdb.Options;
@@ -16,7 +18,9 @@ import org.rocksdb.WriteBufferManager;
  * buffers.
  *
  * <p>Blocks are written by ingestion and read into the memory tier, so the cache holds little more
- * than index and filter blocks.
+ * than index and filter blocks. Those are in parts of a few kilobytes, because a file of a table's
+ * rows has megabytes of them: whole, they would push each other out at every look-up. Data blocks
+ * are small for the same look-ups; a block of a tensor is a data block of its own anyway.
  */
 public final class SharedRocks implements AutoCloseable {
   private static final long WRITE_BUFFER_BYTES = 4L << 20;
@@ -41,8 +45,12 @@ public final class SharedRocks implements AutoCloseable {
     BlockBasedTableConfig table =
         new BlockBasedTableConfig()
             .setBlockCache(cache)
-            .setBlockSize(16 << 10)
+            .setBlockSize(4 << 10)
+            .setDataBlockIndexType(DataBlockIndexType.kDataBlockBinaryAndHash)
             .setFilterPolicy(bloom)
+            .setIndexType(IndexType.kTwoLevelIndexSearch)
+            .setPartitionFilters(true)
+            .setPinTopLevelIndexAndFilter(true)
             .setCacheIndexAndFilterBlocks(true)
             .setFormatVersion(5);
     return new Options()

@@ -86,9 +86,9 @@ final class Checkpoints {
   }
 
   /**
-   * Logs every block of a model that changed since the last checkpoint, the rows that changed, and
-   * then how far the ranks had come with the blocks: what a crash in between leaves is a step that
-   * is to be made again, not one that is missing.
+   * Logs every block and every row of a model that changed since the last checkpoint, and then how
+   * far the ranks had come with them: what a crash in between leaves is a step that is to be made
+   * again, not one that is missing. One at a time on a shard.
    */
   static CompletableFuture<Checkpointed> log(
       ShardLog log,
@@ -105,7 +105,8 @@ final class Checkpoints {
     ShardMachine machine = log.machine();
     NavigableMap<BlockKey, Unit> blocks;
     byte[] steps;
-    synchronized (machine) { // blocks and steps of one moment
+    synchronized (machine) { // blocks, rows and steps of one moment
+      machine.rows().overlay().seal(term, first, last);
       blocks = machine.overlay().blocks(term, first, last);
       steps = machine.overlay().steps(first);
     }
@@ -122,7 +123,8 @@ final class Checkpoints {
               Set.of(Objects.requireNonNull(parameters.get(key.parameter()))),
               Math.min(unit.memory().byteSize(), Limits.TOUCHED_BYTES)));
     }
-    CompletableFuture<Long> rows = new RowCheckpoint(log, queue, term, parameters).run();
+    RowCheckpoint sealed = new RowCheckpoint(log, queue, term, parameters);
+    CompletableFuture<Long> rows = sealed.run();
     commands.add(
         steps == null
             ? rows.thenApply(index -> new PushDone(index, term, false))
@@ -133,7 +135,7 @@ final class Checkpoints {
             all -> {
               machine.overlay().logged(blocks);
               long index = commands.stream().mapToLong(c -> c.join().logIndex()).max().orElse(0);
-              return new Checkpointed(index, blocks.size(), total);
+              return new Checkpointed(index, blocks.size(), total + sealed.bytes());
             })
         .whenComplete((done, failure) -> blocks.values().forEach(Unit::release));
   }

@@ -23,6 +23,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -35,6 +36,7 @@ final class ShardTrainer implements StepLog {
   private final Roster roster;
   private final LongSupplier nanos;
   private final LongAdder waitedTogether = new LongAdder();
+  private CompletableFuture<?> lastCheckpoint = CompletableFuture.completedFuture(null);
 
   ShardTrainer(ShardLog log, long bspBufferBytes, Roster roster, LongSupplier nanos) {
     this.log = log;
@@ -59,6 +61,14 @@ final class ShardTrainer implements StepLog {
 
   PushQueue queue() {
     return queue;
+  }
+
+  /** Makes a checkpoint when those before it have ended, well or not. */
+  synchronized <T> CompletableFuture<T> checkpoint(Supplier<CompletableFuture<T>> checkpoint) {
+    CompletableFuture<T> next =
+        lastCheckpoint.handle((done, failure) -> done).thenCompose(before -> checkpoint.get());
+    lastCheckpoint = next;
+    return next;
   }
 
   @Override

@@ -190,7 +190,7 @@ public final class Trainer implements AutoCloseable {
     if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
       Checkpoints.requireTerm(log, model, leadership.term(), expectTerm, null);
       return Checkpoints.acknowledged(
-          leadership.term(), log.machine().rows().pushToOverlay(leadership.term(), push, table));
+          leadership.term(), log.machine().rows().overlay().push(leadership.term(), push, table));
     }
     long touched = (long) push.keys().length * table.rowBytes();
     return shards.get(shard).queue().command(Entry.rows(push), Set.of(table), touched);
@@ -309,8 +309,11 @@ public final class Trainer implements AutoCloseable {
     if (!leadership.leads()) {
       throw notLeader(leadership);
     }
-    return Checkpoints.log(
-        node.shard(shard), shards.get(shard).queue(), leadership.term(), model, parameters);
+    ShardTrainer trainer = shards.get(shard);
+    return trainer.checkpoint(
+        () ->
+            Checkpoints.log(
+                node.shard(shard), trainer.queue(), leadership.term(), model, parameters));
   }
 
   @Override
