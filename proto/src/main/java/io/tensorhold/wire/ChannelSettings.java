@@ -16,6 +16,7 @@ import io.netty.channel.socket.nio.NioSocketChannel;
 import io.netty.util.concurrent.DefaultThreadFactory;
 import java.net.InetSocketAddress;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Transport settings that both ends share.
@@ -67,10 +68,24 @@ public final class ChannelSettings {
 
   private ChannelSettings() {}
 
-  /** A channel to a server. */
+  /** A channel to a server, without TLS. */
   public static NettyChannelBuilder client(String host, int port) {
-    return NettyChannelBuilder.forAddress(host, port)
-        .usePlaintext()
+    return client(host, port, null);
+  }
+
+  /**
+   * A channel to a server.
+   *
+   * @param tls who this end is; null: no TLS
+   */
+  public static NettyChannelBuilder client(String host, int port, @Nullable TlsIdentity tls) {
+    NettyChannelBuilder builder = NettyChannelBuilder.forAddress(host, port);
+    if (tls == null) {
+      builder.usePlaintext();
+    } else {
+      builder.sslContext(tls.clientContext());
+    }
+    return builder
         .channelFactory(() -> LargeFrames.on(new NioSocketChannel()))
         .eventLoopGroup(CLIENT_LOOPS)
         .withOption(ChannelOption.WRITE_BUFFER_WATER_MARK, WATER_MARK)
@@ -81,7 +96,7 @@ public final class ChannelSettings {
         .keepAliveTimeout(10, TimeUnit.SECONDS);
   }
 
-  /** A server at an address. */
+  /** A server at an address, without TLS. */
   public static NettyServerBuilder server(InetSocketAddress listen) {
     return NettyServerBuilder.forAddress(listen)
         .channelType(NioServerSocketChannel.class)
@@ -94,5 +109,15 @@ public final class ChannelSettings {
         .maxInboundMetadataSize(METADATA_BYTES)
         .permitKeepAliveTime(10, TimeUnit.SECONDS)
         .permitKeepAliveWithoutCalls(true);
+  }
+
+  /**
+   * A server at an address, with TLS.
+   *
+   * @param clientsShowCertificates whether clients without a certificate are turned away
+   */
+  public static NettyServerBuilder server(
+      InetSocketAddress listen, TlsIdentity tls, boolean clientsShowCertificates) {
+    return server(listen).sslContext(TlsContexts.server(tls, clientsShowCertificates));
   }
 }

@@ -43,6 +43,7 @@ final class LocalServer implements AutoCloseable {
                     "always",
                     1000,
                     "inside"),
+                d.tls(),
                 new ServerConfig.Memory(memoryBudget, "8MiB"),
                 new ServerConfig.Disk(reserve),
                 d.training(),

@@ -9,6 +9,7 @@ import io.tensorhold.proto.v1.Server;
 import io.tensorhold.proto.v1.Shard;
 import io.tensorhold.proto.v1.TrainingGrpc;
 import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.wire.TlsIdentity;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
@@ -33,6 +34,7 @@ final class ClusterConnection implements AutoCloseable {
   private static final int ATTEMPT_SECONDS = 5;
 
   private final ClientOptions options;
+  private final @Nullable TlsIdentity tls;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
   private final ReplicaChoice replicas = new ReplicaChoice();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
@@ -41,6 +43,7 @@ final class ClusterConnection implements AutoCloseable {
 
   ClusterConnection(ClientOptions options) {
     this.options = options;
+    this.tls = TlsIdentity.ofClient(options.tls());
   }
 
   ClientOptions options() {
@@ -76,7 +79,7 @@ final class ClusterConnection implements AutoCloseable {
           }
           try {
             int port = Integer.parseInt(text.substring(colon + 1));
-            return ChannelSettings.client(host, port).build();
+            return ChannelSettings.client(host, port, tls).build();
           } catch (NumberFormatException e) {
             throw new TensorholdException(
                 "REQUEST_INVALID", "server: value=\"%s\" allowed=HOST:PORT".formatted(text));

@@ -10,9 +10,7 @@ import io.tensorhold.server.admin.Traffic;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.training.Trainer;
-import io.tensorhold.wire.ChannelSettings;
 import java.io.IOException;
-import java.net.InetSocketAddress;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
@@ -34,7 +32,7 @@ public final class ApiServer implements AutoCloseable {
    * @param farMap the cluster's map from elsewhere, for a server that holds no catalog itself
    */
   public ApiServer(
-      InetSocketAddress listen,
+      Listener listener,
       ClusterNode node,
       Trainer trainer,
       ServerReport report,
@@ -50,7 +48,8 @@ public final class ApiServer implements AutoCloseable {
         };
     Errors errors = new Errors(id -> address(map.get(), id));
     server =
-        ChannelSettings.server(listen)
+        listener
+            .builder()
             .executor(executor)
             .addService(new CatalogService(node.catalog(), errors, diskFull))
             .addService(new BlocksService(node, trainer, errors, traffic, diskFull, executor))
