@@ -108,7 +108,9 @@ final class PemFiles {
       }
     }
     throw wrong(
-        "private key", file, "is damaged or of another kind (%s); allowed=RSA, EC".formatted(fault));
+        "private key",
+        file,
+        "is damaged or of another kind (%s); allowed=RSA, EC".formatted(fault));
   }
 
   private static boolean pair(PrivateKey mine, PublicKey theirs) {

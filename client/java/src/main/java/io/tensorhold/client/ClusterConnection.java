@@ -11,9 +11,8 @@ import io.tensorhold.proto.v1.TrainingGrpc;
 import io.tensorhold.wire.ChannelSettings;
 import io.tensorhold.wire.TlsIdentity;
 import java.time.Duration;
-import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -108,11 +107,19 @@ final class ClusterConnection implements AutoCloseable {
       } catch (TensorholdException e) {
         last = e;
       }
+      if (last.reason().equals(TensorholdException.TLS_FAILED)) {
+        throw last;
+      }
       if (!pause(attempt, deadline)) {
         throw new TensorholdException(
             "UNAVAILABLE",
-            "no server of the cluster answers (%s): %s"
-                .formatted(String.join(", ", addresses()), last.getMessage()));
+            "no server of the cluster answers (%s): %s%s"
+                .formatted(
+                    String.join(", ", addresses()),
+                    last.getMessage(),
+                    tls == null && String.valueOf(last.getMessage()).startsWith("Network closed")
+                        ? "; if it uses TLS, name the authority of its certificate: --tls-ca, TENSORHOLD_TLS_CA"
+                        : ""));
       }
     }
   }
@@ -128,9 +135,10 @@ final class ClusterConnection implements AutoCloseable {
   }
 
   private ClusterMap askAll() {
-    List<CompletableFuture<ClusterMap>> asked = new ArrayList<>();
+    Map<String, CompletableFuture<ClusterMap>> asked = new LinkedHashMap<>();
     for (String address : addresses()) {
-      asked.add(
+      asked.put(
+          address,
           CompletableFuture.supplyAsync(
               () ->
                   ClusterGrpc.newBlockingStub(channel(address))
@@ -140,11 +148,18 @@ final class ClusterConnection implements AutoCloseable {
     }
     ClusterMap.Builder merged = null;
     TensorholdException failure = null;
-    for (CompletableFuture<ClusterMap> answer : asked) {
+    for (Map.Entry<String, CompletableFuture<ClusterMap>> one : asked.entrySet()) {
       try {
-        merged = merge(merged, answer.get());
+        merged = merge(merged, one.getValue().get());
       } catch (ExecutionException e) {
-        failure = TensorholdException.of(e.getCause() == null ? e : e.getCause());
+        TensorholdException now = TensorholdException.of(e.getCause() == null ? e : e.getCause());
+        if (now.reason().equals(TensorholdException.TLS_FAILED)) {
+          failure =
+              new TensorholdException(
+                  now.reason(), "TLS with %s: %s".formatted(one.getKey(), now.getMessage()));
+        } else if (failure == null || !failure.reason().equals(TensorholdException.TLS_FAILED)) {
+          failure = now;
+        }
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
         throw new TensorholdException("CANCELLED", "interrupted");
