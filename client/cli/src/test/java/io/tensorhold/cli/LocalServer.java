@@ -39,6 +39,7 @@ final class LocalServer implements AutoCloseable {
                 data.toString(),
                 address,
                 "",
+                true,
                 "",
                 shards,
                 1,

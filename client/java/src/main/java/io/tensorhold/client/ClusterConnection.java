@@ -1,6 +1,7 @@
 package io.tensorhold.client;
 
 import io.grpc.ManagedChannel;
+import io.grpc.StatusRuntimeException;
 import io.tensorhold.proto.v1.CatalogGrpc;
 import io.tensorhold.proto.v1.ClusterGrpc;
 import io.tensorhold.proto.v1.ClusterMap;
@@ -35,6 +36,7 @@ final class ClusterConnection implements AutoCloseable {
   private final ClientOptions options;
   private final @Nullable TlsIdentity tls;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
+  private final LocalChannels local = new LocalChannels();
   private final ReplicaChoice replicas = new ReplicaChoice();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
   private volatile @Nullable ClusterMap map;
@@ -63,7 +65,17 @@ final class ClusterConnection implements AutoCloseable {
     return System.nanoTime() + options.deadline().toNanos();
   }
 
+  /** Addresses of the servers that are reached over Unix domain sockets now. */
+  Set<String> localServers() {
+    return local.addresses();
+  }
+
   ManagedChannel channel(String address) {
+    ManagedChannel near = local.channel(address);
+    return near != null ? near : tcp(address);
+  }
+
+  private ManagedChannel tcp(String address) {
     return channels.computeIfAbsent(
         address,
         text -> {
@@ -137,14 +149,7 @@ final class ClusterConnection implements AutoCloseable {
   private ClusterMap askAll() {
     Map<String, CompletableFuture<ClusterMap>> asked = new LinkedHashMap<>();
     for (String address : addresses()) {
-      asked.put(
-          address,
-          CompletableFuture.supplyAsync(
-              () ->
-                  ClusterGrpc.newBlockingStub(channel(address))
-                      .withDeadlineAfter(MAP_DEADLINE_SECONDS, TimeUnit.SECONDS)
-                      .getClusterMap(GetClusterMapRequest.getDefaultInstance()),
-              executor));
+      asked.put(address, CompletableFuture.supplyAsync(() -> askMap(address), executor));
     }
     ClusterMap.Builder merged = null;
     TensorholdException failure = null;
@@ -171,6 +176,26 @@ final class ClusterConnection implements AutoCloseable {
           : failure;
     }
     return merged.build();
+  }
+
+  /** Over the socket of a server on this host, or, if nobody answers there any more, over TCP. */
+  private ClusterMap askMap(String address) {
+    try {
+      ClusterMap answer = askMap(channel(address));
+      local.offer(address, answer);
+      return answer;
+    } catch (StatusRuntimeException e) {
+      if (local.drop(address)) {
+        return askMap(tcp(address));
+      }
+      throw e;
+    }
+  }
+
+  private static ClusterMap askMap(ManagedChannel channel) {
+    return ClusterGrpc.newBlockingStub(channel)
+        .withDeadlineAfter(MAP_DEADLINE_SECONDS, TimeUnit.SECONDS)
+        .getClusterMap(GetClusterMapRequest.getDefaultInstance());
   }
 
   private static ClusterMap.Builder merge(ClusterMap.@Nullable Builder merged, ClusterMap answer) {
@@ -314,6 +339,7 @@ final class ClusterConnection implements AutoCloseable {
   @Override
   public void close() {
     closed = true;
+    local.close();
     channels.values().forEach(ManagedChannel::shutdownNow);
     executor.shutdownNow();
   }

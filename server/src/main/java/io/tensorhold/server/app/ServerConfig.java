@@ -12,6 +12,8 @@ import java.util.List;
  * @param listen host:port of the public API; 0.0.0.0 listens on every interface
  * @param advertise host:port under which clients and other servers reach {@code listen}; empty: the
  *     same, which must then not be 0.0.0.0
+ * @param localSocket whether clients on the same host may come through a Unix domain socket in the
+ *     data directory; never where they have to show certificates
  * @param join servers of a cluster to join, host:port with commas between; empty: found a cluster
  * @param shards partitions of a new cluster, 1 to 256; fixed for its life. About twice the cores of
  *     all servers, at most 16 for each server
@@ -21,6 +23,7 @@ public record ServerConfig(
     String dataDir,
     String listen,
     String advertise,
+    boolean localSocket,
     String join,
     int shards,
     int replication,
@@ -134,6 +137,7 @@ public record ServerConfig(
           "tensorhold-data",
           "127.0.0.1:7070",
           "",
+          true,
           "",
           8,
           3,

@@ -14,6 +14,7 @@ import io.tensorhold.server.rpc.ApiServer;
 import io.tensorhold.server.rpc.FarCluster;
 import io.tensorhold.server.rpc.FarCluster.Address;
 import io.tensorhold.server.rpc.Listener;
+import io.tensorhold.server.rpc.LocalSocket;
 import io.tensorhold.server.rpc.ReplicaClient;
 import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.training.Trainer;
@@ -64,7 +65,7 @@ public final class TensorholdServer implements AutoCloseable {
     ByteSize cache = ByteSize.of("memory.rocksdb-cache", config.memory().rocksdbCache());
     ByteSize bspBuffer = ByteSize.of("training.bsp-buffer", config.training().bspBuffer());
     TlsIdentity tls = tls(config.tls());
-    Listener listener = listener(new InetSocketAddress(api.host(), api.port()), config.tls(), tls);
+    Listener listener = listener(config, new InetSocketAddress(api.host(), api.port()), tls);
     FarCluster far = new FarCluster(config.joinAddresses(), tls);
     DataDirectory data = DataDirectory.open(Path.of(config.dataDir()));
     parts.add(data);
@@ -111,7 +112,7 @@ public final class TensorholdServer implements AutoCloseable {
       add(new MetricsPage(config.metrics().listen(), report));
       Controller controller = add(new Controller(node));
       ApiServer server =
-          add(new ApiServer(listener, node, trainer, report, traffic, disk, far::map));
+          add(new ApiServer(listener, me.getId(), node, trainer, report, traffic, disk, far::map));
       server.start();
       controller.start();
       started = true;
@@ -146,12 +147,14 @@ public final class TensorholdServer implements AutoCloseable {
 
   /** Clients are judged by authorities of their own, and servers are clients too. */
   private static Listener listener(
-      InetSocketAddress address, ServerConfig.Tls files, @Nullable TlsIdentity tls) {
+      ServerConfig config, InetSocketAddress address, @Nullable TlsIdentity tls) {
+    ServerConfig.Tls files = config.tls();
     if (files.clientCa().isBlank()) {
-      return new Listener(address, tls, false);
+      Path local = config.localSocket() ? LocalSocket.in(Path.of(config.dataDir())) : null;
+      return new Listener(address, tls, false, local);
     }
     TlsFiles own = TlsFiles.of(files.ca(), files.certificate(), files.key());
-    return new Listener(address, new TlsIdentity(own, Path.of(files.clientCa())), true);
+    return new Listener(address, new TlsIdentity(own, Path.of(files.clientCa())), true, null);
   }
 
   private static RaftSettings raftSettings(ServerConfig.Raft raft) {
