@@ -114,7 +114,9 @@ public final class ChannelSettings {
             .overrideAuthority("localhost")
             .usePlaintext()
             .channelFactory(() -> LargeFrames.on(new NioDomainSocketChannel()))
-            .withOption(ChannelOption.SO_SNDBUF, LOCAL_SEND_BYTES));
+            .withOption(ChannelOption.SO_SNDBUF, LOCAL_SEND_BYTES)
+            // Null takes away what gRPC sets and this kind of channel would warn of.
+            .withOption(ChannelOption.SO_KEEPALIVE, null));
   }
 
   /** A server for clients on its host. */
@@ -122,7 +124,8 @@ public final class ChannelSettings {
     return shared(
         NettyServerBuilder.forAddress(UnixDomainSocketAddress.of(socket))
             .channelType(NioServerDomainSocketChannel.class)
-            .withChildOption(ChannelOption.SO_SNDBUF, LOCAL_SEND_BYTES));
+            .withChildOption(ChannelOption.SO_SNDBUF, LOCAL_SEND_BYTES)
+            .withChildOption(ChannelOption.SO_KEEPALIVE, null));
   }
 
   /** A server at an address, without TLS. */
