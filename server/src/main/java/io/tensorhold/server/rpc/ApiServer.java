@@ -65,6 +65,7 @@ public final class ApiServer implements AutoCloseable {
         List.of(
             new CatalogService(node.catalog(), errors, diskFull),
             new BlocksService(node, trainer, errors, traffic, diskFull, executor),
+            new RowsService(node, trainer, errors, traffic, diskFull, executor),
             new TrainingService(node.catalog(), trainer, node.shardCount(), errors, executor),
             new ClusterService(node, map, report, errors),
             new ReplicationService(node, errors),
