@@ -1,5 +1,6 @@
 package io.tensorhold.bench;
 
+import com.sun.management.ThreadMXBean;
 import io.tensorhold.client.BlockPayload;
 import io.tensorhold.client.ClientOptions;
 import io.tensorhold.client.ModelHandle;
@@ -15,6 +16,7 @@ import io.tensorhold.proto.v1.ParameterSpec;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.lang.management.ManagementFactory;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
@@ -26,12 +28,14 @@ import org.jspecify.annotations.Nullable;
 /**
  * Streams blocks between this process and a server: pull, push to a CHECKPOINTED model, push to a
  * LOGGED one, at 1 MiB and at 256 KiB; and pulls a small tensor, one call after another. Prints
- * lines of a name and a value: GB/s, CPU seconds of both processes for each GB, microseconds.
+ * lines of a name and a value: GB/s, CPU seconds of both processes for each GB, bytes that this
+ * process allocates on its heap for each MiB, microseconds.
  */
 public final class WireBench {
   private static final long MODEL_BYTES = 64L << 20;
   private static final long IN_FLIGHT_BYTES = 32L << 20;
   private static final float VALUE = 0.5f;
+  private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
   private final TensorholdClient client;
   private final ProcessHandle server;
@@ -47,7 +51,7 @@ public final class WireBench {
 
   /**
    * Arguments: servers, the server's process id, seconds of each measurement, of each warm-up; with
-   * a fifth, "logged", only pushes to a LOGGED model are measured.
+   * a fifth, "logged", only pushes to a LOGGED model are measured, with "unlogged" all but those.
    */
   public static void main(String[] args) {
     ClientOptions options =
@@ -65,10 +69,14 @@ public final class WireBench {
       for (long i = 0; i < 1 << 18; i++) {
         block.setAtIndex(ValueLayout.JAVA_FLOAT, i, VALUE);
       }
-      if (args.length > 4) {
+      String which = args.length > 4 ? args[4] : "";
+      if (which.equals("logged")) {
         bench.logged(session, block);
       } else {
         bench.blocks(session, block, "");
+        if (which.isEmpty()) {
+          bench.logged(session, block);
+        }
         bench.blocks(session, block.asSlice(0, 256 << 10), "-256k");
         bench.small();
       }
@@ -80,9 +88,6 @@ public final class WireBench {
     measure("push-checkpointed" + suffix, time -> push(session, checkpointed, block, time));
     measure("pull" + suffix, time -> pull(checkpointed, time));
     client.delete("checkpointed", false);
-    if (suffix.isEmpty()) {
-      logged(session, block);
-    }
   }
 
   private void logged(Session session, MemorySegment block) {
@@ -99,10 +104,14 @@ public final class WireBench {
   private void measure(String name, Work work) {
     work.run(warmup);
     double cpu = cpuSeconds();
+    long allocated = THREADS.getTotalThreadAllocatedBytes();
     long started = System.nanoTime();
     double gigabytes = work.run(seconds) / 1e9;
     print(name + "-gbs", gigabytes / elapsed(started));
     print(name + "-cpu-s-per-gb", (cpuSeconds() - cpu) / gigabytes);
+    print(
+        name + "-client-allocated-bytes-per-mib",
+        (THREADS.getTotalThreadAllocatedBytes() - allocated) / (gigabytes * 1e9 / (1 << 20)));
   }
 
   private double cpuSeconds() {

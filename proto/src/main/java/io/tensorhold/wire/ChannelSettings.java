@@ -11,11 +11,16 @@ import io.netty.channel.EventLoopGroup;
 import io.netty.channel.MultiThreadIoEventLoopGroup;
 import io.netty.channel.WriteBufferWaterMark;
 import io.netty.channel.nio.NioIoHandler;
+import io.netty.channel.socket.nio.NioDomainSocketChannel;
+import io.netty.channel.socket.nio.NioServerDomainSocketChannel;
 import io.netty.channel.socket.nio.NioServerSocketChannel;
 import io.netty.channel.socket.nio.NioSocketChannel;
 import io.netty.util.concurrent.DefaultThreadFactory;
 import java.net.InetSocketAddress;
+import java.net.UnixDomainSocketAddress;
+import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Transport settings that both ends share.
@@ -43,6 +48,10 @@ public final class ChannelSettings {
   public static final int READY_BYTES = 2 << 20;
 
   private static final int FLOW_CONTROL_WINDOW = 8 << 20;
+
+  /** What a Unix domain socket holds of a block that is being sent; the kernel allows less. */
+  private static final int LOCAL_SEND_BYTES = 2 << 20;
+
   private static final int METADATA_BYTES = 64 << 10;
 
   /** Threads that serve connections: more than the processors would only take turns. */
@@ -67,11 +76,28 @@ public final class ChannelSettings {
 
   private ChannelSettings() {}
 
-  /** A channel to a server. */
+  /** A channel to a server, without TLS. */
   public static NettyChannelBuilder client(String host, int port) {
-    return NettyChannelBuilder.forAddress(host, port)
-        .usePlaintext()
-        .channelFactory(() -> LargeFrames.on(new NioSocketChannel()))
+    return client(host, port, null);
+  }
+
+  /**
+   * A channel to a server.
+   *
+   * @param tls who this end is; null: no TLS
+   */
+  public static NettyChannelBuilder client(String host, int port, @Nullable TlsIdentity tls) {
+    NettyChannelBuilder builder = NettyChannelBuilder.forAddress(host, port);
+    if (tls == null) {
+      builder.usePlaintext();
+    } else {
+      builder.sslContext(tls.clientContext());
+    }
+    return shared(builder.channelFactory(() -> LargeFrames.on(new NioSocketChannel())));
+  }
+
+  private static NettyChannelBuilder shared(NettyChannelBuilder builder) {
+    return builder
         .eventLoopGroup(CLIENT_LOOPS)
         .withOption(ChannelOption.WRITE_BUFFER_WATER_MARK, WATER_MARK)
         .withOption(ChannelOption.ALLOCATOR, ALLOCATOR)
@@ -81,10 +107,34 @@ public final class ChannelSettings {
         .keepAliveTimeout(10, TimeUnit.SECONDS);
   }
 
-  /** A server at an address. */
+  /** A channel to a server on this host. */
+  public static NettyChannelBuilder local(Path socket) {
+    return shared(
+        NettyChannelBuilder.forAddress(UnixDomainSocketAddress.of(socket))
+            .overrideAuthority("localhost")
+            .usePlaintext()
+            .channelFactory(() -> LargeFrames.on(new NioDomainSocketChannel()))
+            .withOption(ChannelOption.SO_SNDBUF, LOCAL_SEND_BYTES)
+            // Null takes away what gRPC sets and this kind of channel would warn of.
+            .withOption(ChannelOption.SO_KEEPALIVE, null));
+  }
+
+  /** A server for clients on its host. */
+  public static NettyServerBuilder localServer(Path socket) {
+    return shared(
+        NettyServerBuilder.forAddress(UnixDomainSocketAddress.of(socket))
+            .channelType(NioServerDomainSocketChannel.class)
+            .withChildOption(ChannelOption.SO_SNDBUF, LOCAL_SEND_BYTES)
+            .withChildOption(ChannelOption.SO_KEEPALIVE, null));
+  }
+
+  /** A server at an address, without TLS. */
   public static NettyServerBuilder server(InetSocketAddress listen) {
-    return NettyServerBuilder.forAddress(listen)
-        .channelType(NioServerSocketChannel.class)
+    return shared(NettyServerBuilder.forAddress(listen).channelType(NioServerSocketChannel.class));
+  }
+
+  private static NettyServerBuilder shared(NettyServerBuilder builder) {
+    return builder
         .bossEventLoopGroup(ACCEPT_LOOP)
         .workerEventLoopGroup(SERVER_LOOPS)
         .withChildOption(ChannelOption.WRITE_BUFFER_WATER_MARK, WATER_MARK)
@@ -94,5 +144,15 @@ public final class ChannelSettings {
         .maxInboundMetadataSize(METADATA_BYTES)
         .permitKeepAliveTime(10, TimeUnit.SECONDS)
         .permitKeepAliveWithoutCalls(true);
+  }
+
+  /**
+   * A server at an address, with TLS.
+   *
+   * @param clientsShowCertificates whether clients without a certificate are turned away
+   */
+  public static NettyServerBuilder server(
+      InetSocketAddress listen, TlsIdentity tls, boolean clientsShowCertificates) {
+    return server(listen).sslContext(TlsContexts.server(tls, clientsShowCertificates));
   }
 }

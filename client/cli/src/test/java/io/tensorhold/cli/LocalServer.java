@@ -21,6 +21,16 @@ final class LocalServer implements AutoCloseable {
   }
 
   LocalServer(Path data, String memoryBudget, String reserve, int shards) throws IOException {
+    this(data, memoryBudget, reserve, shards, ServerConfig.DEFAULTS.tls());
+  }
+
+  LocalServer(Path data, ServerConfig.Tls tls) throws IOException {
+    this(data, "64MiB", "1MiB", 4, tls);
+  }
+
+  private LocalServer(
+      Path data, String memoryBudget, String reserve, int shards, ServerConfig.Tls tls)
+      throws IOException {
     address = "127.0.0.1:" + freePort();
     ServerConfig d = ServerConfig.DEFAULTS;
     server =
@@ -29,6 +39,7 @@ final class LocalServer implements AutoCloseable {
                 data.toString(),
                 address,
                 "",
+                true,
                 "",
                 shards,
                 1,
@@ -43,6 +54,7 @@ final class LocalServer implements AutoCloseable {
                     "always",
                     1000,
                     "inside"),
+                tls,
                 new ServerConfig.Memory(memoryBudget, "8MiB"),
                 new ServerConfig.Disk(reserve),
                 d.training(),

@@ -1,5 +1,6 @@
 package io.tensorhold.client;
 
+import io.tensorhold.wire.TlsFiles;
 import java.time.Duration;
 import java.util.List;
 
@@ -10,11 +11,13 @@ import java.util.List;
  * @param deadline of one operation, all retries included
  * @param maxInFlightBytes of pushes that are not acknowledged yet, for each session; past it, a
  *     push waits
+ * @param tls whom the client trusts and what it shows
  */
-public record ClientOptions(List<String> servers, Duration deadline, int maxInFlightBytes) {
-  /** Thirty seconds, 64 MiB. */
+public record ClientOptions(
+    List<String> servers, Duration deadline, int maxInFlightBytes, TlsFiles tls) {
+  /** Thirty seconds, 64 MiB, TLS as the environment says; see {@link TlsFiles#of}. */
   public ClientOptions(List<String> servers) {
-    this(servers, Duration.ofSeconds(30), 64 << 20);
+    this(servers, Duration.ofSeconds(30), 64 << 20, TlsFiles.of(System.getenv()));
   }
 
   /** Checks the values. */
@@ -34,11 +37,16 @@ public record ClientOptions(List<String> servers, Duration deadline, int maxInFl
 
   /** The same with another deadline. */
   public ClientOptions withDeadline(Duration other) {
-    return new ClientOptions(servers, other, maxInFlightBytes);
+    return new ClientOptions(servers, other, maxInFlightBytes, tls);
   }
 
   /** The same with another bound of unacknowledged bytes. */
   public ClientOptions withMaxInFlightBytes(int other) {
-    return new ClientOptions(servers, deadline, other);
+    return new ClientOptions(servers, deadline, other, tls);
+  }
+
+  /** The same with other TLS files; {@link TlsFiles#NONE}: without TLS. */
+  public ClientOptions withTls(TlsFiles other) {
+    return new ClientOptions(servers, deadline, maxInFlightBytes, other);
   }
 }

@@ -1,6 +1,7 @@
 package io.tensorhold.client;
 
 import io.grpc.ManagedChannel;
+import io.grpc.StatusRuntimeException;
 import io.tensorhold.proto.v1.CatalogGrpc;
 import io.tensorhold.proto.v1.ClusterGrpc;
 import io.tensorhold.proto.v1.ClusterMap;
@@ -9,10 +10,10 @@ import io.tensorhold.proto.v1.Server;
 import io.tensorhold.proto.v1.Shard;
 import io.tensorhold.proto.v1.TrainingGrpc;
 import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.wire.TlsIdentity;
 import java.time.Duration;
-import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -33,7 +34,9 @@ final class ClusterConnection implements AutoCloseable {
   private static final int ATTEMPT_SECONDS = 5;
 
   private final ClientOptions options;
+  private final @Nullable TlsIdentity tls;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
+  private final LocalChannels local = new LocalChannels();
   private final ReplicaChoice replicas = new ReplicaChoice();
   private final Map<String, RowPuller> rowPullers = new ConcurrentHashMap<>();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
@@ -42,6 +45,7 @@ final class ClusterConnection implements AutoCloseable {
 
   ClusterConnection(ClientOptions options) {
     this.options = options;
+    this.tls = TlsIdentity.ofClient(options.tls());
   }
 
   ClientOptions options() {
@@ -62,7 +66,17 @@ final class ClusterConnection implements AutoCloseable {
     return System.nanoTime() + options.deadline().toNanos();
   }
 
+  /** Addresses of the servers that are reached over Unix domain sockets now. */
+  Set<String> localServers() {
+    return local.addresses();
+  }
+
   ManagedChannel channel(String address) {
+    ManagedChannel near = local.channel(address);
+    return near != null ? near : tcp(address);
+  }
+
+  private ManagedChannel tcp(String address) {
     return channels.computeIfAbsent(
         address,
         text -> {
@@ -77,7 +91,7 @@ final class ClusterConnection implements AutoCloseable {
           }
           try {
             int port = Integer.parseInt(text.substring(colon + 1));
-            return ChannelSettings.client(host, port).build();
+            return ChannelSettings.client(host, port, tls).build();
           } catch (NumberFormatException e) {
             throw new TensorholdException(
                 "REQUEST_INVALID", "server: value=\"%s\" allowed=HOST:PORT".formatted(text));
@@ -116,11 +130,19 @@ final class ClusterConnection implements AutoCloseable {
       } catch (TensorholdException e) {
         last = e;
       }
+      if (last.reason().equals(TensorholdException.TLS_FAILED)) {
+        throw last;
+      }
       if (!pause(attempt, deadline)) {
         throw new TensorholdException(
             "UNAVAILABLE",
-            "no server of the cluster answers (%s): %s"
-                .formatted(String.join(", ", addresses()), last.getMessage()));
+            "no server of the cluster answers (%s): %s%s"
+                .formatted(
+                    String.join(", ", addresses()),
+                    last.getMessage(),
+                    tls == null && String.valueOf(last.getMessage()).startsWith("Network closed")
+                        ? "; if it uses TLS, name the authority of its certificate: --tls-ca, TENSORHOLD_TLS_CA"
+                        : ""));
       }
     }
   }
@@ -136,23 +158,24 @@ final class ClusterConnection implements AutoCloseable {
   }
 
   private ClusterMap askAll() {
-    List<CompletableFuture<ClusterMap>> asked = new ArrayList<>();
+    Map<String, CompletableFuture<ClusterMap>> asked = new LinkedHashMap<>();
     for (String address : addresses()) {
-      asked.add(
-          CompletableFuture.supplyAsync(
-              () ->
-                  ClusterGrpc.newBlockingStub(channel(address))
-                      .withDeadlineAfter(MAP_DEADLINE_SECONDS, TimeUnit.SECONDS)
-                      .getClusterMap(GetClusterMapRequest.getDefaultInstance()),
-              executor));
+      asked.put(address, CompletableFuture.supplyAsync(() -> askMap(address), executor));
     }
     ClusterMap.Builder merged = null;
     TensorholdException failure = null;
-    for (CompletableFuture<ClusterMap> answer : asked) {
+    for (Map.Entry<String, CompletableFuture<ClusterMap>> one : asked.entrySet()) {
       try {
-        merged = merge(merged, answer.get());
+        merged = merge(merged, one.getValue().get());
       } catch (ExecutionException e) {
-        failure = TensorholdException.of(e.getCause() == null ? e : e.getCause());
+        TensorholdException now = TensorholdException.of(e.getCause() == null ? e : e.getCause());
+        if (now.reason().equals(TensorholdException.TLS_FAILED)) {
+          failure =
+              new TensorholdException(
+                  now.reason(), "TLS with %s: %s".formatted(one.getKey(), now.getMessage()));
+        } else if (failure == null || !failure.reason().equals(TensorholdException.TLS_FAILED)) {
+          failure = now;
+        }
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
         throw new TensorholdException("CANCELLED", "interrupted");
@@ -164,6 +187,26 @@ final class ClusterConnection implements AutoCloseable {
           : failure;
     }
     return merged.build();
+  }
+
+  /** Over the socket of a server on this host, or, if nobody answers there any more, over TCP. */
+  private ClusterMap askMap(String address) {
+    try {
+      ClusterMap answer = askMap(channel(address));
+      local.offer(address, answer);
+      return answer;
+    } catch (StatusRuntimeException e) {
+      if (local.drop(address)) {
+        return askMap(tcp(address));
+      }
+      throw e;
+    }
+  }
+
+  private static ClusterMap askMap(ManagedChannel channel) {
+    return ClusterGrpc.newBlockingStub(channel)
+        .withDeadlineAfter(MAP_DEADLINE_SECONDS, TimeUnit.SECONDS)
+        .getClusterMap(GetClusterMapRequest.getDefaultInstance());
   }
 
   private static ClusterMap.Builder merge(ClusterMap.@Nullable Builder merged, ClusterMap answer) {
@@ -307,6 +350,7 @@ final class ClusterConnection implements AutoCloseable {
   @Override
   public void close() {
     closed = true;
+    local.close();
     channels.values().forEach(ManagedChannel::shutdownNow);
     executor.shutdownNow();
   }

@@ -29,6 +29,7 @@ import java.util.BitSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -381,6 +382,11 @@ public final class TensorholdClient implements AutoCloseable {
         .setFirst(first)
         .setCount(count)
         .build();
+  }
+
+  /** Addresses of the servers on this host that are reached over Unix domain sockets now. */
+  public Set<String> localServers() {
+    return cluster.localServers();
   }
 
   @Override

@@ -15,6 +15,9 @@ import java.util.Map;
 public final class TensorholdException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
+  /** Reason of an error in a TLS handshake, which another attempt does not mend. */
+  static final String TLS_FAILED = "TLS_FAILED";
+
   private final String reason;
   private final transient Map<String, String> details;
 
@@ -49,6 +52,10 @@ public final class TensorholdException extends RuntimeException {
   static TensorholdException of(Throwable error) {
     if (error instanceof TensorholdException known) {
       return known;
+    }
+    String handshake = TlsFault.in(error);
+    if (handshake != null) {
+      return new TensorholdException(TLS_FAILED, handshake);
     }
     if (Status.fromThrowable(error).getCause() instanceof IOException io
         && io.getMessage() != null) {

@@ -27,12 +27,15 @@ final class Membership {
 
   private final ServerConfig config;
   private final DataDirectory data;
+  private final FarCluster far;
   private final Function<String, Server> serverOf;
 
   /** Of the server in a data directory, which an id makes the whole of. */
-  Membership(ServerConfig config, DataDirectory data, Function<String, Server> serverOf) {
+  Membership(
+      ServerConfig config, DataDirectory data, FarCluster far, Function<String, Server> serverOf) {
     this.config = config;
     this.data = data;
+    this.far = far;
     this.serverOf = serverOf;
   }
 
@@ -92,8 +95,7 @@ final class Membership {
     long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(JOIN_PATIENCE_SECONDS);
     while (true) {
       try {
-        return FarCluster.replace(
-            config.joinAddresses(), serverOf.apply(serverId), clusterId, former);
+        return far.replace(serverOf.apply(serverId), clusterId, former);
       } catch (Refusal e) {
         if (e.reason() != Reason.UNAVAILABLE || System.nanoTime() > deadline) {
           throw new StartFailure("can't join " + config.join() + ": " + e.text());
@@ -107,8 +109,7 @@ final class Membership {
   /** A restart with --join: the others may be down, but must not be another cluster. */
   private @Nullable ClusterMap sameCluster(Identity identity) {
     try {
-      return FarCluster.join(
-          config.joinAddresses(), serverOf.apply(identity.serverId()), identity.clusterId());
+      return far.join(serverOf.apply(identity.serverId()), identity.clusterId());
     } catch (Refusal e) {
       if (e.reason() == Reason.CLUSTER_MISMATCH) {
         throw new StartFailure(

@@ -12,6 +12,8 @@ import java.util.List;
  * @param listen host:port of the public API; 0.0.0.0 listens on every interface
  * @param advertise host:port under which clients and other servers reach {@code listen}; empty: the
  *     same, which must then not be 0.0.0.0
+ * @param localSocket whether clients on the same host may come through a Unix domain socket in the
+ *     data directory; never where they have to show certificates
  * @param join servers of a cluster to join, host:port with commas between; empty: found a cluster
  * @param shards partitions of a new cluster, 1 to 256; fixed for its life. About twice the cores of
  *     all servers, at most 16 for each server
@@ -21,10 +23,12 @@ public record ServerConfig(
     String dataDir,
     String listen,
     String advertise,
+    boolean localSocket,
     String join,
     int shards,
     int replication,
     Raft raft,
+    Tls tls,
     Memory memory,
     Disk disk,
     Training training,
@@ -59,6 +63,42 @@ public record ServerConfig(
       String fsync,
       int fsyncInterval,
       String payloads) {}
+
+  /**
+   * TLS on every port but that of metrics; all files are PEM, and read again when they change.
+   *
+   * @param certificate of this server, followed by those between it and its authority. It names the
+   *     host that {@link ServerConfig#advertise} and {@link Raft#advertise} name, and is for
+   *     servers and clients: servers show it to each other. Empty: no TLS
+   * @param key of the certificate: PKCS #8, not encrypted, RSA or EC
+   * @param ca authorities of the servers' certificates. Whoever has one of theirs can take part in
+   *     the replicated log: let clients' certificates come from another
+   * @param clientCa authorities of the clients' certificates; empty: clients need none
+   */
+  public record Tls(String certificate, String key, String ca, String clientCa) {
+    /** Checks that the keys go together. */
+    public Tls {
+      boolean on = !certificate.isBlank();
+      require(on, "tls.key", key);
+      require(on, "tls.ca", ca);
+      if (!on && !clientCa.isBlank()) {
+        require(true, "tls.certificate", certificate);
+      }
+    }
+
+    private static void require(boolean on, String name, String value) {
+      if (on == value.isBlank()) {
+        throw new IllegalArgumentException(
+            "%s is missing: tls.certificate, tls.key and tls.ca go together"
+                .formatted(on ? name : "tls.certificate"));
+      }
+    }
+
+    /** Whether there is TLS. */
+    boolean on() {
+      return !certificate.isBlank();
+    }
+  }
 
   /**
    * Memory outside the Java heap.
@@ -97,11 +137,13 @@ public record ServerConfig(
           "tensorhold-data",
           "127.0.0.1:7070",
           "",
+          true,
           "",
           8,
           3,
           new Raft(
               "127.0.0.1:7071", "", 500, 1000, "64MiB", 64, 600_000, "always", 1000, "inside"),
+          new Tls("", "", "", ""),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
           new Training("128MiB"),

@@ -13,16 +13,22 @@ import io.tensorhold.server.raft.RaftSettings;
 import io.tensorhold.server.rpc.ApiServer;
 import io.tensorhold.server.rpc.FarCluster;
 import io.tensorhold.server.rpc.FarCluster.Address;
+import io.tensorhold.server.rpc.Listener;
+import io.tensorhold.server.rpc.LocalSocket;
 import io.tensorhold.server.rpc.ReplicaClient;
 import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.training.Trainer;
+import io.tensorhold.wire.TlsFiles;
+import io.tensorhold.wire.TlsIdentity;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -58,7 +64,10 @@ public final class TensorholdServer implements AutoCloseable {
     ByteSize reserve = ByteSize.of("disk.reserve", config.disk().reserve());
     ByteSize cache = ByteSize.of("memory.rocksdb-cache", config.memory().rocksdbCache());
     ByteSize bspBuffer = ByteSize.of("training.bsp-buffer", config.training().bspBuffer());
-    DataDirectory data = DataDirectory.open(java.nio.file.Path.of(config.dataDir()));
+    TlsIdentity tls = tls(config.tls());
+    Listener listener = listener(config, new InetSocketAddress(api.host(), api.port()), tls);
+    FarCluster far = new FarCluster(config.joinAddresses(), tls);
+    DataDirectory data = DataDirectory.open(Path.of(config.dataDir()));
     parts.add(data);
     boolean started = false;
     try {
@@ -67,7 +76,7 @@ public final class TensorholdServer implements AutoCloseable {
       Function<String, Server> serverOf =
           id ->
               Server.newBuilder().setId(id).setAddress(address).setRaftAddress(raftAddress).build();
-      DataDirectory.Identity identity = new Membership(config, data, serverOf).identity();
+      DataDirectory.Identity identity = new Membership(config, data, far, serverOf).identity();
       me = serverOf.apply(identity.serverId());
       clusterId = identity.clusterId();
       final SharedRocks rocks = add(new SharedRocks(cache.bytes()));
@@ -82,7 +91,8 @@ public final class TensorholdServer implements AutoCloseable {
                   budget,
                   rocks,
                   settings,
-                  new ReplicaClient(clusterId, () -> FarCluster.map(config.joinAddresses()))));
+                  new ReplicaClient(clusterId, far),
+                  tls));
       node.start();
       data.identify(identity);
       if (node.alone() && identity.founder()) {
@@ -102,15 +112,7 @@ public final class TensorholdServer implements AutoCloseable {
       add(new MetricsPage(config.metrics().listen(), report));
       Controller controller = add(new Controller(node));
       ApiServer server =
-          add(
-              new ApiServer(
-                  new InetSocketAddress(api.host(), api.port()),
-                  node,
-                  trainer,
-                  report,
-                  traffic,
-                  disk,
-                  () -> FarCluster.map(config.joinAddresses())));
+          add(new ApiServer(listener, me.getId(), node, trainer, report, traffic, disk, far::map));
       server.start();
       controller.start();
       started = true;
@@ -135,6 +137,24 @@ public final class TensorholdServer implements AutoCloseable {
   private <T extends AutoCloseable> T add(T part) {
     parts.add(part);
     return part;
+  }
+
+  private static @Nullable TlsIdentity tls(ServerConfig.Tls files) {
+    return files.on()
+        ? new TlsIdentity(TlsFiles.of(files.ca(), files.certificate(), files.key()))
+        : null;
+  }
+
+  /** Clients are judged by authorities of their own, and servers are clients too. */
+  private static Listener listener(
+      ServerConfig config, InetSocketAddress address, @Nullable TlsIdentity tls) {
+    ServerConfig.Tls files = config.tls();
+    if (files.clientCa().isBlank()) {
+      Path local = config.localSocket() ? LocalSocket.in(Path.of(config.dataDir())) : null;
+      return new Listener(address, tls, false, local);
+    }
+    TlsFiles own = TlsFiles.of(files.ca(), files.certificate(), files.key());
+    return new Listener(address, new TlsIdentity(own, Path.of(files.clientCa())), true, null);
   }
 
   private static RaftSettings raftSettings(ServerConfig.Raft raft) {

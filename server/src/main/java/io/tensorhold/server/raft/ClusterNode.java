@@ -4,6 +4,7 @@ import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.store.SharedRocks;
+import io.tensorhold.wire.TlsIdentity;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
@@ -57,6 +58,7 @@ public final class ClusterNode implements AutoCloseable {
    *
    * @param memoryBudget of all shards together, in bytes; each has an equal share of seven eighths
    * @param source where replicas come from that can't be brought up to date by the log
+   * @param tls who this server is to the others; null: no TLS
    */
   public ClusterNode(
       String clusterId,
@@ -67,7 +69,8 @@ public final class ClusterNode implements AutoCloseable {
       long memoryBudget,
       SharedRocks rocks,
       RaftSettings settings,
-      ReplicaSource source)
+      ReplicaSource source,
+      @Nullable TlsIdentity tls)
       throws IOException {
     this.clusterId = clusterId;
     this.me = me;
@@ -75,7 +78,7 @@ public final class ClusterNode implements AutoCloseable {
     this.catalogGroup = GroupIds.catalog(clusterId);
     this.raft =
         new RaftNode(
-            settings, me.getId(), raftListen, dataDirectory.resolve("raft"), this::machineOf);
+            settings, me.getId(), raftListen, dataDirectory.resolve("raft"), this::machineOf, tls);
     this.catalog = new CatalogReplica(raft, catalogGroup);
     this.fetches = new ReplicaFetches(source, this::addressOf);
     this.catalogMachine =

@@ -3,6 +3,7 @@ package io.tensorhold.server.raft;
 import io.tensorhold.proto.v1.Server;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
+import io.tensorhold.wire.TlsIdentity;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
@@ -17,6 +18,7 @@ import org.apache.ratis.client.RaftClient;
 import org.apache.ratis.conf.Parameters;
 import org.apache.ratis.conf.RaftProperties;
 import org.apache.ratis.grpc.GrpcConfigKeys;
+import org.apache.ratis.grpc.GrpcTlsConfig;
 import org.apache.ratis.proto.RaftProtos.CommitInfoProto;
 import org.apache.ratis.protocol.ClientId;
 import org.apache.ratis.protocol.GroupManagementRequest;
@@ -37,6 +39,8 @@ import org.apache.ratis.server.RaftServer;
 import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.StateMachine;
 import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
+import org.apache.ratis.thirdparty.io.netty.handler.ssl.OpenSsl;
+import org.apache.ratis.thirdparty.io.netty.handler.ssl.SslProvider;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -57,22 +61,33 @@ final class RaftNode implements AutoCloseable {
   private final RaftPeerId self;
   private final ClientId client = ClientId.randomId();
   private final AtomicLong calls = new AtomicLong();
+  private final Parameters parameters = new Parameters();
 
   RaftNode(
       RaftSettings settings,
       String serverId,
       InetSocketAddress listen,
       Path directory,
-      StateMachine.Registry machines) {
+      StateMachine.Registry machines,
+      @Nullable TlsIdentity tls) {
     self = RaftPeerId.valueOf(serverId);
     this.properties = settings.properties(directory, listen);
     this.machines = machines;
+    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self, () -> server));
+    if (tls != null) {
+      GrpcConfigKeys.TLS.setConf(
+          parameters,
+          GrpcTlsConfig.newBuilder()
+              .setKeyManager(tls.keyManager())
+              .setTrustManager(tls.trustManager())
+              .setMutualTls(true)
+              .setSslProvider(OpenSsl.isAvailable() ? SslProvider.OPENSSL : SslProvider.JDK)
+              .build());
+    }
   }
 
   /** Starts the groups that are on disk: their machines are asked for now. */
   void start() throws IOException {
-    Parameters parameters = new Parameters();
-    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self, () -> server));
     RaftServer starting =
         RaftServer.newBuilder()
             .setServerId(self)
@@ -126,6 +141,7 @@ final class RaftNode implements AutoCloseable {
     try (RaftClient admin =
         RaftClient.newBuilder()
             .setProperties(properties)
+            .setParameters(parameters)
             .setRaftGroup(RaftGroup.valueOf(group, peer))
             .build()) {
       RaftClientReply reply =

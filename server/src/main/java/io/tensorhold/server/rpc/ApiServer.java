@@ -1,7 +1,9 @@
 package io.tensorhold.server.rpc;
 
+import io.grpc.BindableService;
 import io.grpc.Server;
 import io.grpc.health.v1.HealthCheckResponse.ServingStatus;
+import io.grpc.netty.NettyServerBuilder;
 import io.grpc.protobuf.services.HealthStatusManager;
 import io.grpc.protobuf.services.ProtoReflectionServiceV1;
 import io.tensorhold.proto.v1.ClusterMap;
@@ -12,7 +14,9 @@ import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.ChannelSettings;
 import java.io.IOException;
-import java.net.InetSocketAddress;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
@@ -24,44 +28,59 @@ import org.jspecify.annotations.Nullable;
 public final class ApiServer implements AutoCloseable {
   private static final int GRACE_SECONDS = 5;
 
-  private final Server server;
+  private final List<Server> servers = new ArrayList<>();
+  private final @Nullable Path local;
   private final ExecutorService executor;
   private final HealthStatusManager health = new HealthStatusManager();
 
   /**
    * A server that is not listening yet.
    *
+   * @param me this server's id
    * @param farMap the cluster's map from elsewhere, for a server that holds no catalog itself
    */
   public ApiServer(
-      InetSocketAddress listen,
+      Listener listener,
+      String me,
       ClusterNode node,
       Trainer trainer,
       ServerReport report,
       Traffic traffic,
       BooleanSupplier diskFull,
       Supplier<ClusterMap> farMap) {
+    local = listener.local();
     executor =
         Executors.newCachedThreadPool(Thread.ofPlatform().name("rpc-", 0).daemon().factory());
     Supplier<ClusterMap> map =
         () -> {
           ClusterMap near = withLeaders(node);
-          return near.getServersCount() > 0 ? near : farMap.get();
+          return (near.getServersCount() > 0 ? near : farMap.get())
+              .toBuilder()
+                  .setAnsweredBy(me)
+                  .setLocalSocket(local == null ? "" : local.toString())
+                  .build();
         };
     Errors errors = new Errors(id -> address(map.get(), id));
-    server =
-        ChannelSettings.server(listen)
-            .executor(executor)
-            .addService(new CatalogService(node.catalog(), errors, diskFull))
-            .addService(new BlocksService(node, trainer, errors, traffic, diskFull, executor))
-            .addService(new RowsService(node, trainer, errors, traffic, diskFull, executor))
-            .addService(
-                new TrainingService(node.catalog(), trainer, node.shardCount(), errors, executor))
-            .addService(new ClusterService(node, map, report, errors))
-            .addService(new ReplicationService(node, errors))
-            .addService(health.getHealthService())
-            .addService(ProtoReflectionServiceV1.newInstance())
-            .build();
+    List<BindableService> services =
+        List.of(
+            new CatalogService(node.catalog(), errors, diskFull),
+            new BlocksService(node, trainer, errors, traffic, diskFull, executor),
+            new RowsService(node, trainer, errors, traffic, diskFull, executor),
+            new TrainingService(node.catalog(), trainer, node.shardCount(), errors, executor),
+            new ClusterService(node, map, report, errors),
+            new ReplicationService(node, errors),
+            health.getHealthService(),
+            ProtoReflectionServiceV1.newInstance());
+    servers.add(server(listener.builder(), services));
+    if (local != null) {
+      servers.add(server(ChannelSettings.localServer(local), services));
+    }
+  }
+
+  private Server server(NettyServerBuilder builder, List<BindableService> services) {
+    builder.executor(executor);
+    services.forEach(builder::addService);
+    return builder.build();
   }
 
   private static ClusterMap withLeaders(ClusterNode node) {
@@ -90,7 +109,15 @@ public final class ApiServer implements AutoCloseable {
 
   /** Starts listening. */
   public void start() throws IOException {
-    server.start();
+    if (local != null) {
+      LocalSocket.clear(local);
+    }
+    for (Server server : servers) {
+      server.start();
+    }
+    if (local != null) {
+      LocalSocket.open(local);
+    }
     health.setStatus(HealthStatusManager.SERVICE_NAME_ALL_SERVICES, ServingStatus.SERVING);
   }
 
@@ -98,14 +125,17 @@ public final class ApiServer implements AutoCloseable {
   @Override
   public void close() {
     health.enterTerminalState();
-    server.shutdown();
+    servers.forEach(Server::shutdown);
+    long ends = System.nanoTime() + TimeUnit.SECONDS.toNanos(GRACE_SECONDS);
     try {
-      if (!server.awaitTermination(GRACE_SECONDS, TimeUnit.SECONDS)) {
-        server.shutdownNow();
-        server.awaitTermination(GRACE_SECONDS, TimeUnit.SECONDS);
+      for (Server server : servers) {
+        if (!server.awaitTermination(ends - System.nanoTime(), TimeUnit.NANOSECONDS)) {
+          server.shutdownNow();
+          server.awaitTermination(GRACE_SECONDS, TimeUnit.SECONDS);
+        }
       }
     } catch (InterruptedException e) {
-      server.shutdownNow();
+      servers.forEach(Server::shutdownNow);
       Thread.currentThread().interrupt();
     }
     executor.shutdown();

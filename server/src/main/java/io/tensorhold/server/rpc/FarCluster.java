@@ -13,16 +13,20 @@ import io.tensorhold.proto.v1.Server;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.wire.TlsIdentity;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
-/** A cluster as one of its servers-to-be sees it: through the addresses it was given. */
-public final class FarCluster {
+/**
+ * A cluster as one of its servers-to-be sees it: through the addresses it was given.
+ *
+ * @param addresses of any of its servers
+ * @param tls who this server is; null: no TLS
+ */
+public record FarCluster(List<String> addresses, @Nullable TlsIdentity tls) {
   private static final int DEADLINE_SECONDS = 5;
-
-  private FarCluster() {}
 
   /** Host and port of an address such as {@code db1:7070} or {@code [::1]:7070}. */
   public record Address(String host, int port) {
@@ -57,8 +61,8 @@ public final class FarCluster {
    *
    * @throws Refusal if the cluster does not want it, or can't be reached now
    */
-  public static ClusterMap join(List<String> addresses, Server me, String clusterId) {
-    return replace(addresses, me, clusterId, "");
+  public ClusterMap join(Server me, String clusterId) {
+    return replace(me, clusterId, "");
   }
 
   /**
@@ -66,20 +70,18 @@ public final class FarCluster {
    *
    * @param former its id; empty: of none
    */
-  public static ClusterMap replace(
-      List<String> addresses, Server me, String clusterId, String former) {
+  public ClusterMap replace(Server me, String clusterId, String former) {
     JoinRequest request =
         JoinRequest.newBuilder().setServer(me).setClusterId(clusterId).setReplaces(former).build();
-    return ask(addresses, stub -> stub.join(request).getMap());
+    return ask(stub -> stub.join(request).getMap());
   }
 
   /** The map as one of the addresses tells it. */
-  public static ClusterMap map(List<String> addresses) {
-    return ask(addresses, stub -> stub.getClusterMap(GetClusterMapRequest.getDefaultInstance()));
+  public ClusterMap map() {
+    return ask(stub -> stub.getClusterMap(GetClusterMapRequest.getDefaultInstance()));
   }
 
-  private static <T> T ask(
-      List<String> addresses, Function<ClusterGrpc.ClusterBlockingStub, T> call) {
+  private <T> T ask(Function<ClusterGrpc.ClusterBlockingStub, T> call) {
     String last = "no address was given";
     for (String first : addresses) {
       String address = first;
@@ -104,9 +106,9 @@ public final class FarCluster {
     throw new Refusal(Reason.UNAVAILABLE, "the cluster can't be reached: " + last);
   }
 
-  private static <T> T ask(String text, Function<ClusterGrpc.ClusterBlockingStub, T> call) {
+  private <T> T ask(String text, Function<ClusterGrpc.ClusterBlockingStub, T> call) {
     Address address = Address.of(text);
-    ManagedChannel channel = ChannelSettings.client(address.host(), address.port()).build();
+    ManagedChannel channel = ChannelSettings.client(address.host(), address.port(), tls).build();
     try {
       return call.apply(
           ClusterGrpc.newBlockingStub(channel)

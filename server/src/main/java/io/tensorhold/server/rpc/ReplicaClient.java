@@ -2,7 +2,6 @@ package io.tensorhold.server.rpc;
 
 import io.grpc.ManagedChannel;
 import io.grpc.StatusRuntimeException;
-import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ReplicaCopy;
 import io.tensorhold.server.raft.ReplicaSource;
@@ -19,7 +18,6 @@ import java.io.IOException;
 import java.util.Iterator;
 import java.util.OptionalLong;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** Fetches replicas over the API port of the servers that hold them. */
@@ -30,22 +28,22 @@ public final class ReplicaClient implements ReplicaSource {
   private static final int COMPARE_SECONDS = 5;
 
   private final String clusterId;
-  private final Supplier<ClusterMap> farMap;
+  private final FarCluster far;
 
   /**
    * A client of one cluster.
    *
-   * @param farMap the cluster's map from elsewhere, for a server that holds no catalog yet
+   * @param far the cluster from elsewhere, for a server that holds no catalog yet
    */
-  public ReplicaClient(String clusterId, Supplier<ClusterMap> farMap) {
+  public ReplicaClient(String clusterId, FarCluster far) {
     this.clusterId = clusterId;
-    this.farMap = farMap;
+    this.far = far;
   }
 
   @Override
   public @Nullable String addressOf(String serverId) {
     try {
-      return ApiServer.address(farMap.get(), serverId);
+      return ApiServer.address(far.map(), serverId);
     } catch (Refusal unreachable) {
       return null;
     }
@@ -118,9 +116,10 @@ public final class ReplicaClient implements ReplicaSource {
     T on(ReplicationGrpc.ReplicationBlockingStub stub) throws IOException;
   }
 
-  private static <T> T call(String text, Call<T> call) throws IOException {
+  private <T> T call(String text, Call<T> call) throws IOException {
     Address address = Address.of(text);
-    ManagedChannel channel = ChannelSettings.client(address.host(), address.port()).build();
+    ManagedChannel channel =
+        ChannelSettings.client(address.host(), address.port(), far.tls()).build();
     try {
       return call.on(ReplicationGrpc.newBlockingStub(channel));
     } catch (StatusRuntimeException e) {

@@ -84,7 +84,8 @@ class AddresseeCheckTest {
             "self",
             new InetSocketAddress(InetAddress.getLoopbackAddress(), port),
             directory,
-            group -> new SlowMachine());
+            group -> new SlowMachine(),
+            null);
     node.start();
     channel = NettyChannelBuilder.forAddress("127.0.0.1", port).usePlaintext().build();
   }
