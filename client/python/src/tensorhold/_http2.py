@@ -229,6 +229,8 @@ class Connection:
         return [(str(key), str(value)) for key, value in self._decoder.decode(payload)]
 
     def _settings(self, payload: bytes) -> None:
+        # First the acknowledgement: until it is read, the old frame size is the largest allowed.
+        self._send(_frame(SETTINGS, ACK, 0, b""))
         with self._room:
             for key, value in struct.iter_unpack(">HI", payload):
                 if key == 4:
@@ -237,7 +239,6 @@ class Connection:
                 elif key == 5:
                     self._frame_bytes = value
             self._room.notify_all()
-        self._send(_frame(SETTINGS, ACK, 0, b""))
 
     def fill(self, view: memoryview) -> None:
         """Fills a view with the next bytes of the call's messages."""

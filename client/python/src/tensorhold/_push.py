@@ -8,15 +8,16 @@ when the stream breaks. The shard knows which of it was applied.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tensorhold._cluster import Cluster
 from tensorhold._layout import shards_of
 from tensorhold._pull import crc32c
-from tensorhold._transport import Piece
+from tensorhold._transport import Piece, frame_prefix
 from tensorhold.codecs import Codec
 from tensorhold.errors import TensorholdError, error, of_status
 from tensorhold.v1 import data_pb2
@@ -59,13 +60,19 @@ def messages(
 ) -> list[Message]:
     """The messages of a push; `every_shard` get one, though it be empty."""
     by_shard: dict[int, list[BlockPart]] = {shard: [] for shard in every_shard}
+    by_parameter: dict[int, list[BlockPart]] = {}
     for block in blocks:
-        shard = int(shards_of(block.parameter_id, block.block, 1, shards)[0])
-        by_shard.setdefault(shard, []).append(block)
+        by_parameter.setdefault(block.parameter_id, []).append(block)
+    for parameter, some in by_parameter.items():
+        last = max(block.block for block in some)
+        of_block = shards_of(parameter, 0, last + 1, shards).tolist()
+        for block in some:
+            by_shard.setdefault(of_block[block.block], []).append(block)
     made = []
     for shard in sorted(by_shard):
         cut = _cut(by_shard[shard])
         made += [Message(shard, part, len(cut), some) for part, some in enumerate(cut)]
+    made.sort(key=lambda message: message.part)  # so that all shards have work at once
     return made
 
 
@@ -87,16 +94,34 @@ def _cut(blocks: Sequence[BlockPart]) -> list[list[BlockPart]]:
     return cut
 
 
-@dataclass
+@dataclass(eq=False)
 class Pending:
     """A push that is not acknowledged yet."""
 
     header: data_pb2.PushHeader
-    pieces: Sequence[Piece]
-    bytes: int
+    message: Message
+    payload: bool
     updated: Updated | None
-    done: asyncio.Future[data_pb2.PushResponse]
+    done: Callable[[data_pb2.PushResponse | TensorholdError], None]
+    ended: bool = False
     expiry: asyncio.TimerHandle | None = field(default=None)
+    _described: Sequence[data_pb2.BlockHeader] | None = field(default=None)
+
+    @property
+    def bytes(self) -> int:
+        """Of its payload."""
+        return sum(one.payload_bytes for one in self.message.blocks) if self.payload else 0
+
+    def encoded(self) -> Sequence[Piece]:
+        """The message as it is sent; checksums are made here, where the bytes are needed next."""
+        if self._described is None:
+            self._described = [_describe(block) for block in self.message.blocks]
+        header = data_pb2.PushHeader(blocks=self._described)
+        header.MergeFrom(self.header)
+        prefix = frame_prefix(header, self.bytes)
+        if not self.payload:
+            return [prefix]
+        return [prefix, *(piece for block in self.message.blocks for piece in block.pieces)]
 
 
 class Lane:
@@ -144,15 +169,17 @@ class Lane:
                     attempt = 1
                 if not failure.retryable and failure.reason != "INTERNAL":
                     for seq in list(self._unacked):
-                        self._fail(seq, failure)
+                        self._end(seq, failure)
 
     async def _stream(self, leader: str) -> None:
         method = "PushPull" if self._with_blocks else "Push"
         kind = data_pb2.PushPullHeader if self._with_blocks else data_pb2.PushResponse
-        call = self._cluster.open(leader, method, kind, self if self._with_blocks else None)
+        call = self._cluster.push(leader, method, kind, self if self._with_blocks else None)
         writer = asyncio.get_running_loop().create_task(self._write(call))
         try:
             async for header in call.headers():
+                if self._with_blocks:
+                    self._pusher.pulled_bytes += sum(one.payload_bytes for one in header.blocks)
                 self._take(header.ack if self._with_blocks else header)
             raise error("UNAVAILABLE", "the server ended the stream")
         finally:
@@ -164,13 +191,13 @@ class Lane:
     async def _write(self, call: Any) -> None:
         sent = 0
         while True:
-            for seq, pending in list(self._unacked.items()):
-                if seq <= sent or seq not in self._unacked:
-                    continue
-                sent = seq
-                pending.header.acked_below = self._pusher.acked_below()
-                await call.write(pending.header, pending.pieces)
-            if not any(seq > sent for seq in self._unacked):
+            for seq in list(self._unacked):
+                pending = self._unacked.get(seq)
+                if pending is not None and seq > sent:
+                    sent = seq
+                    pending.header.acked_below = self._pusher.acked_below()
+                    await call.write(pending)
+            if not any(seq > sent for seq in reversed(self._unacked)):
                 self._wake.clear()
                 await self._wake.wait()
 
@@ -190,26 +217,25 @@ class Lane:
             if refusal.retryable:
                 raise refusal
             self._answered = True
-            self._fail(ack.seq, refusal)
+            self._end(ack.seq, refusal)
             return
         self._answered = True
-        pending = self._end(ack.seq)
-        if pending is not None and not pending.done.done():
-            pending.done.set_result(ack)
+        self._end(ack.seq, ack)
 
-    def _end(self, seq: int) -> Pending | None:
+    def _end(self, seq: int, what: data_pb2.PushResponse | TensorholdError) -> None:
         pending = self._unacked.pop(seq, None)
-        if pending is not None and pending.expiry is not None:
-            pending.expiry.cancel()
-        return pending
+        if pending is not None:
+            pending.ended = True
+            if pending.expiry is not None:
+                pending.expiry.cancel()
+            pending.done(what)
 
-    def _fail(self, seq: int, failure: TensorholdError) -> None:
-        pending = self._end(seq)
-        if pending is not None and not pending.done.done():
-            pending.done.set_exception(failure)
+    def drop(self, seq: int) -> None:
+        """Forgets a push that nobody waits for; it may be applied all the same."""
+        self._end(seq, error("CANCELLED", "the push was given up"))
 
     def _expire(self, seq: int) -> None:
-        self._fail(
+        self._end(
             seq,
             error(
                 "DEADLINE_EXCEEDED",
@@ -221,7 +247,43 @@ class Lane:
     def close(self) -> None:
         self._task.cancel()
         for seq in list(self._unacked):
-            self._fail(seq, error("CANCELLED", "the session was closed"))
+            self._end(seq, error("CANCELLED", "the session was closed"))
+
+
+class Room:
+    """Bytes that may be under way; who needs more waits, first come first served."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._waiting: collections.deque[tuple[int, asyncio.Future[None]]] = collections.deque()
+
+    async def take(self, size: int) -> None:
+        """Takes room for so many bytes; for more than there is in all, all of it."""
+        size = min(size, self._limit)
+        if not self._waiting and self._taken + size <= self._limit:
+            self._taken += size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give(size)
+            raise
+
+    def give(self, size: int) -> None:
+        """Gives it back."""
+        self._taken -= min(size, self._limit)
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if not turn.done() and self._taken + wanted > self._limit:
+                return
+            self._waiting.popleft()
+            if not turn.done():
+                self._taken += wanted
+                turn.set_result(None)
 
 
 class Pusher:
@@ -240,68 +302,96 @@ class Pusher:
         self._outstanding: dict[int, None] = {}
         self._last_seq = 0
         self._terms: dict[int, int] = {}
-        self._room = room
-        self._in_flight = 0
-        self._freed = asyncio.Condition()
+        self._room = Room(room)
         self.closed = False
 
     def acked_below(self) -> int:
         return next(iter(self._outstanding), self._last_seq + 1)
 
+    @contextlib.contextmanager
+    def remembered(self) -> Iterator[None]:
+        """Pushes made inside are not forgotten by the shards before it ends."""
+        guard = self._number()  # of no push
+        try:
+            yield
+        finally:
+            del self._outstanding[guard]
+
+    def _number(self) -> int:
+        self._last_seq += 1
+        self._outstanding[self._last_seq] = None
+        return self._last_seq
+
     async def send(
         self,
-        message: Message,
+        messages: Sequence[Message],
         header: data_pb2.PushHeader,
         updated: Updated | None = None,
         checkpointed: bool = False,
-    ) -> data_pb2.PushResponse:
-        """Sends a message until it is answered.
+        payload: bool = True,
+    ) -> list[data_pb2.PushResponse]:
+        """Sends messages until all are answered, and gives the answers.
 
         Args:
-            header: what all messages of the push have in common; completed here.
+            header: what all messages of the push have in common.
             updated: takes the blocks as they are afterwards; None: they are not sent.
             checkpointed: the model is, so that a change of leader is to be noticed.
+            payload: False: it was sent before, and only described now.
+
+        Raises:
+            TensorholdError: the first failure of any, when all have ended.
         """
-        if self.closed:
-            raise error("CANCELLED", "the session is closed")
-        size = sum(block.payload_bytes for block in message.blocks)
-        await self._reserve(size)
-        try:
+        answers: list[Any] = [None] * len(messages)
+        under_way: dict[int, Lane] = {}
+        over = asyncio.Event()
+
+        def begin(i: int, message: Message) -> None:
             own = data_pb2.PushHeader()
             own.CopyFrom(header)
-            own.session, own.shard = self.session, message.shard
+            own.session, own.shard, own.seq = self.session, message.shard, self._number()
+            own.without_payload = not payload
             if header.step:
                 own.part, own.parts = message.part, message.parts
             if checkpointed:
                 own.expect_term = self._terms.get(message.shard, 0)
-            pieces: list[Piece] = []
-            for block in message.blocks:
-                own.blocks.append(_describe(block))
-                pieces += block.pieces
-            self._last_seq += 1
-            own.seq = self._last_seq
-            self._outstanding[own.seq] = None
-            try:
-                loop = asyncio.get_running_loop()
-                pending = Pending(own, pieces, size, updated, loop.create_future())
-                self._lane(message.shard, updated is not None).push(pending)
-                ack = await pending.done
-            finally:
-                del self._outstanding[own.seq]
-            self._terms[message.shard] = ack.term
-            self.pushed_bytes += size
-            self.pushed_as_f32 += sum(block.f32_bytes for block in message.blocks)
-            return ack
-        finally:
-            async with self._freed:
-                self._in_flight -= min(size, self._room)
-                self._freed.notify_all()
 
-    async def _reserve(self, size: int) -> None:
-        taken = min(size, self._room)
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._in_flight + taken <= self._room)
-            self._in_flight += taken
+            def done(what: data_pb2.PushResponse | TensorholdError) -> None:
+                answers[i] = what
+                del self._outstanding[own.seq]
+                self._room.give(pending.bytes)
+                del under_way[own.seq]
+                if not under_way:
+                    over.set()
+                if not isinstance(what, TensorholdError):
+                    self._answered(pending, what)
+
+            pending = Pending(own, message, payload, updated, done)
+            lane = under_way[own.seq] = self._lane(message.shard, updated is not None)
+            lane.push(pending)
+
+        try:
+            for i, message in enumerate(messages):
+                await self._room.take(sum(b.payload_bytes for b in message.blocks) * payload)
+                if self.closed:
+                    raise error("CANCELLED", "the session is closed")
+                begin(i, message)
+            while under_way:
+                over.clear()
+                await over.wait()
+        except asyncio.CancelledError:
+            for seq, lane in list(under_way.items()):
+                lane.drop(seq)
+            raise
+        for answer in answers:
+            if isinstance(answer, TensorholdError):
+                raise answer
+        return answers
+
+    def _answered(self, pending: Pending, ack: data_pb2.PushResponse) -> None:
+        self._terms[pending.message.shard] = ack.term
+        self.pushed_bytes += pending.bytes
+        if pending.payload:
+            self.pushed_as_f32 += sum(block.f32_bytes for block in pending.message.blocks)
 
     def _lane(self, shard: int, with_blocks: bool) -> Lane:
         lane = self._lanes.get((shard, with_blocks))

@@ -85,24 +85,9 @@ class SessionCore:
             loading=model.loading,
             pull_codec=Codec.F32,  # type: ignore[arg-type]
         )
-        await self.send_all(messages(parts, model.shard_count), header, updated, model.checkpointed)
-
-    async def send_all(
-        self,
-        some: Sequence[Message],
-        header: data_pb2.PushHeader,
-        updated: Updated | None,
-        checkpointed: bool,
-    ) -> None:
-        sends = [
-            asyncio.ensure_future(self.pusher.send(message, header, updated, checkpointed))
-            for message in some
-        ]
-        try:
-            await asyncio.gather(*sends)
-        except BaseException:
-            await asyncio.gather(*sends, return_exceptions=True)
-            raise
+        await self.pusher.send(
+            messages(parts, model.shard_count), header, updated, model.checkpointed
+        )
 
     def updated_into(self, model: Model, targets: Mapping[int, memoryview]) -> Updated:
         """Puts the f32 blocks of an answer where they belong."""
@@ -119,7 +104,6 @@ class SessionCore:
                         f"block {block.block} of {parameter.name}: value={block.payload_bytes} "
                         f"expected={size}",
                     )
-                self.pusher.pulled_bytes += size
                 target = targets.get(block.parameter_id)
                 places.append(
                     memoryview(bytearray(size)) if target is None else target[start : start + size]
@@ -303,7 +287,7 @@ class StepCore:
         self._began = time.monotonic()
         pusher = worker.session.pusher
         self._before = (pusher.pushed_bytes, pusher.pulled_bytes)
-        self._sends: list[asyncio.Task[None]] = []
+        self._sends: list[asyncio.Future[Any]] = []
         self._filled: list[list[Message]] = []
         model = worker.model
         self._header = data_pb2.PushHeader(
@@ -348,7 +332,7 @@ class StepCore:
             self._start(filled)
 
     def _start(self, filled: Sequence[Message]) -> None:
-        work = self._worker.session.send_all(
+        work = self._worker.session.pusher.send(
             filled, self._header, self._updated, self._worker.model.checkpointed
         )
         self._sends.append(asyncio.ensure_future(work))
