@@ -43,4 +43,7 @@ public interface Kernels {
 
   /** The loops of optimizers, of the same kind as these. */
   OptimizerKernels optimizers();
+
+  /** The loops that fill memory with pseudorandom values, of the same kind as these. */
+  RandomKernels random();
 }

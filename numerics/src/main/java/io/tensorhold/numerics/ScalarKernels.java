@@ -55,6 +55,11 @@ final class ScalarKernels implements Kernels {
   }
 
   @Override
+  public RandomKernels random() {
+    return ScalarRandom.INSTANCE;
+  }
+
+  @Override
   public OptimizerKernels optimizers() {
     return ScalarOptimizers.INSTANCE;
   }

@@ -19,14 +19,14 @@ public final class StochasticRounding {
   private StochasticRounding() {}
 
   /**
-   * The seed for elements of a block that an entry of the log updates.
+   * The seed for elements of a block, or of a table's row, that an entry of the log updates.
    *
    * @param parameter the parameter's id
-   * @param block the block's index in the parameter
+   * @param block the block's index in the parameter; the row's key in its table
    * @param logIndex the index of the log entry
    * @param first the index in the block of the element that is encoded first
    */
-  public static long seed(long parameter, int block, long logIndex, int first) {
+  public static long seed(long parameter, long block, long logIndex, int first) {
     return mix64(mix64(mix64(mix64(parameter) + block) + logIndex) + first);
   }
 

@@ -69,6 +69,11 @@ final class VectorKernels implements Kernels {
   }
 
   @Override
+  public RandomKernels random() {
+    return VectorRandomFill.INSTANCE;
+  }
+
+  @Override
   public OptimizerKernels optimizers() {
     return OPTIMIZERS;
   }

@@ -159,7 +159,7 @@ final class DescribeCommand implements Callable<Integer> {
             "optimizer_bytes", measured.state,
             "log_bytes_of_all_models", measured.log));
     List<Map<String, Object>> list = new ArrayList<>();
-    for (Parameter p : model.parameters()) {
+    for (Parameter p : model.tensors()) {
       list.add(
           Map.of(
               "name", p.name(),
@@ -170,6 +170,7 @@ final class DescribeCommand implements Callable<Integer> {
               "bytes", p.bytes()));
     }
     document.put("tensors", list);
+    document.put("tables", TableText.documents(model));
     return document;
   }
 
@@ -225,13 +226,14 @@ final class DescribeCommand implements Callable<Integer> {
     ownOptimizers(spec).forEach((name, own) -> Output.line("%s: %s", name, own));
     Output.line(
         "%d tensors, %s elements, %s of weights a replica, %d replica%s on %d server%s",
-        model.parameters().size(),
+        model.tensors().size(),
         Output.count(elements),
         Output.bytes(weights),
         replicas,
         replicas == 1 ? "" : "s",
         servers,
         servers == 1 ? "" : "s");
+    model.tables().forEach(table -> Output.line("table %s", TableText.line(table)));
     System.out.println();
     Output.table(
         List.of("ALL SERVERS", "PLANNED", "MEASURED"),
@@ -259,7 +261,7 @@ final class DescribeCommand implements Callable<Integer> {
     if (tensors) {
       System.out.println();
       List<List<String>> rows = new ArrayList<>();
-      for (Parameter p : model.parameters()) {
+      for (Parameter p : model.tensors()) {
         rows.add(
             List.of(
                 p.name(),

@@ -58,6 +58,7 @@ final class ExportCommand implements Callable<Integer> {
     }
     try (TensorholdClient client = globals.connect()) {
       ModelHandle model = client.model(name);
+      TableText.refuse(model, "export");
       long bytes =
           model.parameters().stream().mapToLong(p -> p.bytes(Codec.nativeOf(p.dtype()))).sum();
       double seconds;

@@ -37,6 +37,8 @@ import picocli.CommandLine.ParseResult;
       LsCommand.class,
       DescribeCommand.class,
       PullCommand.class,
+      CreateTableCommand.class,
+      PullRowsCommand.class,
       RmCommand.class,
       PlanCommand.class,
       VerifyCommand.class,

@@ -1,5 +1,6 @@
 package io.tensorhold.cli;
 
+import io.tensorhold.client.ModelHandle;
 import io.tensorhold.client.Parameter;
 import io.tensorhold.client.TensorholdClient;
 import io.tensorhold.numerics.Codec;
@@ -65,7 +66,11 @@ final class PullCommand implements Callable<Integer> {
   public Integer call() throws Exception {
     try (TensorholdClient client = globals.connect();
         Arena arena = Arena.ofShared()) {
-      Parameter parameter = client.model(name).parameter(tensor);
+      ModelHandle model = client.model(name);
+      if (model.tables().stream().anyMatch(table -> table.name().equals(tensor))) {
+        throw new CliFailure(tensor + " is a table: see tensorhold pull-rows");
+      }
+      Parameter parameter = model.parameter(tensor);
       Slice part =
           slice == null ? Slice.all(parameter.shape()) : Slice.parse(slice, parameter.shape());
       boolean numbers = parameter.codec().computable() && out == null;

@@ -59,7 +59,9 @@ final class VerifyCommand implements Callable<Integer> {
       right = digests(files.get(1));
     } else {
       try (TensorholdClient client = globals.connect()) {
-        right = digests(client, client.model(model));
+        ModelHandle stored = client.model(model);
+        TableText.refuse(stored, "verify");
+        right = digests(client, stored);
       }
     }
     return report(left, right);

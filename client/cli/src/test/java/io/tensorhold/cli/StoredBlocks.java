@@ -36,7 +36,8 @@ final class StoredBlocks {
       store.flush(
           List.of(new ShardStore.Write(key, memory)).iterator(),
           Objects.requireNonNull(store.state()),
-          List.of());
+          List.of(),
+          null);
       OffHeap.free(memory);
     }
     return shard;

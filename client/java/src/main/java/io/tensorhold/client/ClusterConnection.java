@@ -35,6 +35,7 @@ final class ClusterConnection implements AutoCloseable {
   private final ClientOptions options;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
   private final ReplicaChoice replicas = new ReplicaChoice();
+  private final Map<String, RowPuller> rowPullers = new ConcurrentHashMap<>();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
   private volatile @Nullable ClusterMap map;
   private volatile boolean closed;
@@ -82,6 +83,11 @@ final class ClusterConnection implements AutoCloseable {
                 "REQUEST_INVALID", "server: value=\"%s\" allowed=HOST:PORT".formatted(text));
           }
         });
+  }
+
+  /** The pulls of rows from a server. */
+  RowPuller rows(String address) {
+    return rowPullers.computeIfAbsent(address, text -> new RowPuller(this, text));
   }
 
   /** The map as last heard. */

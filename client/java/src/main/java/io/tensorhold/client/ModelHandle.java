@@ -101,6 +101,37 @@ public final class ModelHandle {
     return !last.isEmpty() && known.endsWith("." + last);
   }
 
+  /** Its dense tensors, in the order they were created. */
+  public List<Parameter> tensors() {
+    return parameters.values().stream().filter(parameter -> !parameter.isTable()).toList();
+  }
+
+  /** Its tables, in the order they were created. */
+  public List<Table> tables() {
+    return model.getSpec().getParametersList().stream()
+        .filter(ParameterSpec::hasTable)
+        .map(spec -> new Table(this, spec))
+        .toList();
+  }
+
+  /**
+   * The table of a name.
+   *
+   * @throws TensorholdException PARAMETER_UNKNOWN, naming the tables that there are
+   */
+  public Table table(String name) {
+    List<Table> tables = tables();
+    return tables.stream()
+        .filter(table -> table.name().equals(name))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                new TensorholdException(
+                    "PARAMETER_UNKNOWN",
+                    "model \"%s\" has no table \"%s\"; its tables: %s"
+                        .formatted(name(), name, tables.stream().map(Table::name).toList())));
+  }
+
   /** The parameter of an id, as block headers carry it. */
   public Parameter parameter(long id) {
     Parameter parameter = byId.get(id);

@@ -33,6 +33,11 @@ public final class Parameter {
     return spec.getId();
   }
 
+  /** Whether it is a {@link Table}, all of whose elements are in rows: it has none as a tensor. */
+  public boolean isTable() {
+    return spec.hasTable();
+  }
+
   /** Element type that its checkpoint gave it. */
   public DType dtype() {
     return DType.ofId(spec.getDtypeValue());

@@ -1,15 +1,18 @@
 package io.tensorhold.client;
 
+import com.google.protobuf.Message;
 import io.grpc.CallOptions;
+import io.grpc.ClientCall;
+import io.grpc.MethodDescriptor;
 import io.grpc.stub.ClientCallStreamObserver;
 import io.grpc.stub.ClientCalls;
 import io.grpc.stub.ClientResponseObserver;
-import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.wire.BlocksMethods;
 import io.tensorhold.wire.ChannelSettings;
 import io.tensorhold.wire.Frame;
+import io.tensorhold.wire.RowsMethods;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeMap;
@@ -24,36 +27,43 @@ import org.jspecify.annotations.Nullable;
  * knows which of it was applied. An answer that arrives late is as good as a new one; an error that
  * arrives late is not believed, since the push is under way again.
  */
-final class PushLane {
+final class PushLane<H extends Message> {
+  /** Which method pushes go by. */
+  enum Method {
+    PUSH,
+    PUSH_PULL,
+    PUSH_ROWS
+  }
+
   private static final CallOptions CALL =
       CallOptions.DEFAULT.withOnReadyThreshold(ChannelSettings.READY_BYTES);
 
   private final ClusterConnection cluster;
   private final int shard;
-  private final boolean withBlocks;
+  private final Method method;
   private final LongSupplier ackedBelow;
-  private final TreeMap<Long, PendingPush> unacked = new TreeMap<>();
+  private final TreeMap<Long, PendingPush<H>> unacked = new TreeMap<>();
   private long sentUpTo;
   private int generation;
-  private @Nullable ClientCallStreamObserver<Frame<PushHeader>> stream;
+  private @Nullable ClientCallStreamObserver<Frame<H>> stream;
   private boolean connecting;
   private boolean sending;
   private int attempt;
   private boolean closed;
 
-  PushLane(ClusterConnection cluster, int shard, boolean withBlocks, LongSupplier ackedBelow) {
+  PushLane(ClusterConnection cluster, int shard, Method method, LongSupplier ackedBelow) {
     this.cluster = cluster;
     this.shard = shard;
-    this.withBlocks = withBlocks;
+    this.method = method;
     this.ackedBelow = ackedBelow;
   }
 
-  void push(PendingPush push) {
+  void push(PendingPush<H> push) {
     synchronized (this) {
       if (closed) {
         throw new TensorholdException("CANCELLED", "the session is closed");
       }
-      unacked.put(push.header().getSeq(), push);
+      unacked.put(push.seq(), push);
     }
     send();
   }
@@ -61,8 +71,8 @@ final class PushLane {
   /** Sends what the transport takes now; one thread at a time, so that the order holds. */
   private void send() {
     while (true) {
-      PendingPush next;
-      ClientCallStreamObserver<Frame<PushHeader>> out;
+      PendingPush<H> next;
+      ClientCallStreamObserver<Frame<H>> out;
       synchronized (this) {
         if (sending || connecting || closed) {
           return;
@@ -81,9 +91,8 @@ final class PushLane {
         sentUpTo = entry.getKey();
         sending = true;
       }
-      PushHeader header = next.header().toBuilder().setAckedBelow(ackedBelow.getAsLong()).build();
       try {
-        out.onNext(Frame.of(header, next.pieces(), () -> {}));
+        out.onNext(next.frame().apply(ackedBelow.getAsLong()));
       } catch (IllegalStateException streamEnded) {
         // Its observer hears of it and connects again.
       } finally {
@@ -124,10 +133,12 @@ final class PushLane {
     send();
   }
 
+  @SuppressWarnings("unchecked") // the method's header is the lane's
   private void open(String address, int mine) {
-    if (withBlocks) {
+    if (method == Method.PUSH_PULL) {
       ClientCalls.asyncBidiStreamingCall(
-          cluster.channel(address).newCall(BlocksMethods.PUSH_PULL, CALL),
+          (ClientCall<Frame<H>, Frame<PushPullHeader>>)
+              (ClientCall<?, ?>) cluster.channel(address).newCall(BlocksMethods.PUSH_PULL, CALL),
           new Answers<Frame<PushPullHeader>>(mine) {
             @Override
             public void onNext(Frame<PushPullHeader> frame) {
@@ -136,19 +147,22 @@ final class PushLane {
               }
             }
           });
-    } else {
-      ClientCalls.asyncBidiStreamingCall(
-          cluster.channel(address).newCall(BlocksMethods.PUSH, CALL),
-          new Answers<PushResponse>(mine) {
-            @Override
-            public void onNext(PushResponse ack) {
-              answered(mine, ack, null);
-            }
-          });
+      return;
     }
+    MethodDescriptor<?, PushResponse> plain =
+        method == Method.PUSH ? BlocksMethods.PUSH : RowsMethods.PUSH_ROWS;
+    ClientCalls.asyncBidiStreamingCall(
+        (ClientCall<Frame<H>, PushResponse>)
+            (ClientCall<?, ?>) cluster.channel(address).newCall(plain, CALL),
+        new Answers<PushResponse>(mine) {
+          @Override
+          public void onNext(PushResponse ack) {
+            answered(mine, ack, null);
+          }
+        });
   }
 
-  private abstract class Answers<R> implements ClientResponseObserver<Frame<PushHeader>, R> {
+  private abstract class Answers<R> implements ClientResponseObserver<Frame<H>, R> {
     private final int mine;
 
     Answers(int mine) {
@@ -156,7 +170,7 @@ final class PushLane {
     }
 
     @Override
-    public void beforeStart(ClientCallStreamObserver<Frame<PushHeader>> out) {
+    public void beforeStart(ClientCallStreamObserver<Frame<H>> out) {
       stream = out;
       out.setOnReadyHandler(PushLane.this::send);
     }
@@ -173,7 +187,7 @@ final class PushLane {
   }
 
   private void answered(int from, PushResponse ack, @Nullable Frame<PushPullHeader> frame) {
-    PendingPush push;
+    PendingPush<H> push;
     TensorholdException refusal = ack.hasError() ? TensorholdException.of(ack.getError()) : null;
     if (refusal != null && refusal.retryable()) {
       broken(from, refusal);
@@ -205,13 +219,13 @@ final class PushLane {
 
   /** Gives up a stream; what was sent on it is sent again, unless it can never succeed. */
   private void broken(int which, TensorholdException why) {
-    List<PendingPush> failed = new ArrayList<>();
+    List<PendingPush<H>> failed = new ArrayList<>();
     synchronized (this) {
       if (which != generation || closed) {
         return;
       }
       generation++;
-      ClientCallStreamObserver<Frame<PushHeader>> old = stream;
+      ClientCallStreamObserver<Frame<H>> old = stream;
       stream = null;
       if (old != null) {
         old.cancel("the stream is given up: " + why.getMessage(), null);
@@ -235,23 +249,23 @@ final class PushLane {
 
   /** Ends the pushes whose deadline has passed; whether they were applied is not known. */
   void failExpired(TensorholdException why) {
-    List<PendingPush> expired = new ArrayList<>();
+    List<PendingPush<H>> expired = new ArrayList<>();
     long now = System.nanoTime();
     synchronized (this) {
       unacked.values().removeIf(push -> push.deadline() - now < 0 && expired.add(push));
     }
-    for (PendingPush push : expired) {
+    for (PendingPush<H> push : expired) {
       push.done()
           .completeExceptionally(
               new TensorholdException(
                   "DEADLINE_EXCEEDED",
                   "push %d to shard %d was not acknowledged in time; it may have been applied: %s"
-                      .formatted(push.header().getSeq(), shard, why.getMessage())));
+                      .formatted(push.seq(), shard, why.getMessage())));
     }
   }
 
   void close() {
-    List<PendingPush> left = new ArrayList<>();
+    List<PendingPush<H>> left = new ArrayList<>();
     synchronized (this) {
       closed = true;
       if (stream != null) {

@@ -1,11 +1,11 @@
 package io.tensorhold.client;
 
+import com.google.protobuf.Message;
+import io.tensorhold.client.BlockLanes.Step;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Slice;
-import io.tensorhold.proto.v1.BlockHeader;
 import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.Operation;
-import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushPullHeader;
 import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.proto.v1.StepFactors;
@@ -23,6 +23,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
+import java.util.function.LongFunction;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -38,7 +39,8 @@ public final class Session implements AutoCloseable {
   private final ClusterConnection cluster;
   private final long id;
   private final int shards;
-  private final Map<Integer, PushLane> lanes = new ConcurrentHashMap<>();
+  private final BlockLanes blocks;
+  private final RowLanes rows;
   private final TreeSet<Long> outstanding = new TreeSet<>();
   private final Map<Integer, Long> terms = new ConcurrentHashMap<>();
   private final Semaphore room;
@@ -52,29 +54,12 @@ public final class Session implements AutoCloseable {
   private CompletableFuture<PushResult> lastGathered =
       CompletableFuture.completedFuture(PushResult.NOTHING);
 
-  /**
-   * Where a push belongs: nothing for ASSIGN and ADD.
-   *
-   * @param everyShard of the model gets a part, though it be empty
-   */
-  private record Step(
-      long step,
-      int rank,
-      boolean everyShard,
-      long catalogIndex,
-      @Nullable Consumer<Frame<PushPullHeader>> updated) {
-    static final Step NONE = new Step(0, 0, false, 0, null);
-
-    /** A step of a plain session: a gradient that nobody counts. */
-    static Step uncounted(long step, int rank, @Nullable Consumer<Frame<PushPullHeader>> updated) {
-      return new Step(step, rank, false, 0, updated);
-    }
-  }
-
   Session(ClusterConnection cluster, long id) {
     this.cluster = cluster;
     this.id = id;
     this.shards = cluster.map().getShardCount();
+    this.blocks = new BlockLanes(this, cluster);
+    this.rows = new RowLanes(this, cluster);
     this.room = new Semaphore(cluster.options().maxInFlightBytes(), true);
   }
 
@@ -196,7 +181,7 @@ public final class Session implements AutoCloseable {
 
   private CompletableFuture<PushResult> send(
       ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
-    SortedSet<Integer> everyShard = step.everyShard ? model.shards(shards) : new TreeSet<>();
+    SortedSet<Integer> everyShard = step.everyShard() ? model.shards(shards) : new TreeSet<>();
     List<PushPart> messages = PushPart.split(parts, shards, everyShard);
     TensorholdException wrong =
         messages.size() > 1 ? PushCheck.wrong(model, operation, parts) : null;
@@ -209,7 +194,7 @@ public final class Session implements AutoCloseable {
       pushedAsF32.add(part.f32Bytes());
     }
     CompletableFuture<PushResult> result;
-    if (step.everyShard && GatheredFactors.needed(model)) {
+    if (step.everyShard() && GatheredFactors.needed(model)) {
       result = inTurn(() -> gathered(model, messages, step));
     } else {
       StepFactors own =
@@ -247,7 +232,7 @@ public final class Session implements AutoCloseable {
     }
     GatheredFactors.Sender sender =
         (message, factors, again) ->
-            exchange(model, Operation.GRADIENT, message, step, factors, again);
+            blocks.send(model, Operation.GRADIENT, message, step, factors, again);
     return new GatheredFactors(model, messages, sender, cluster.executor())
         .run()
         .whenComplete(
@@ -268,7 +253,8 @@ public final class Session implements AutoCloseable {
       Step step,
       @Nullable StepFactors factors,
       boolean again) {
-    return exchange(model, operation, message, step, factors, again)
+    return blocks
+        .send(model, operation, message, step, factors, again)
         .whenComplete(
             (ack, failure) -> {
               if (failure != null) {
@@ -278,70 +264,23 @@ public final class Session implements AutoCloseable {
         .thenApply(PushResult::of);
   }
 
-  /**
-   * Sends a message until it is answered.
-   *
-   * @param again its payload was sent before, and is left out
-   */
-  private CompletableFuture<PushResponse> exchange(
+  /** Numbers a push and hands it to its lane, when there is room. */
+  <H extends Message> CompletableFuture<PushResponse> submit(
+      PushLane<H> lane,
       ModelHandle model,
-      Operation operation,
-      PushPart message,
-      Step step,
-      @Nullable StepFactors factors,
-      boolean again) {
-    int shard = message.shard();
-    PushHeader.Builder header =
-        PushHeader.newBuilder()
-            .setShard(shard)
-            .setPart(message.part())
-            .setParts(message.parts())
-            .setWithoutPayload(again);
-    if (factors != null) {
-      header.setFactors(factors);
-    }
-    header
-        .setSession(id)
-        .setModelId(model.id())
-        .setOperation(operation)
-        .setStep(step.step)
-        .setRank(step.rank)
-        .setCatalogIndex(Math.max(model.model().getCatalogIndex(), step.catalogIndex))
-        .setLoading(model.loading())
-        .setPullCodecValue(Codec.F32.id());
-    boolean checkpointed = model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
-    if (checkpointed) {
-      header.setExpectTerm(terms.getOrDefault(shard, 0L));
-    }
-    List<MemorySegment> pieces = new ArrayList<>();
-    long bytes = 0;
-    for (BlockPart block : message.blocks()) {
-      BlockHeader.Builder described = block.header();
-      if (operation == Operation.GRADIENT) {
-        model.pulledSteps().computedAt(described);
-      }
-      header.addBlocks(described);
-      if (!again) {
-        pieces.addAll(block.pieces());
-        bytes += block.bytes();
-      }
-    }
+      int shard,
+      long bytes,
+      Consumer<Frame<PushPullHeader>> updated,
+      LongFunction<LongFunction<Frame<H>>> numbered) {
     int permits = (int) Math.min(Math.max(1, bytes), cluster.options().maxInFlightBytes());
     room.acquireUninterruptibly(permits);
     CompletableFuture<PushResponse> done = new CompletableFuture<>();
-    boolean withBlocks = step.updated != null;
-    PushLane lane =
-        lanes.computeIfAbsent(
-            withBlocks ? shard + shards : shard,
-            key -> new PushLane(cluster, shard, withBlocks, this::ackedBelow));
     long seq;
     synchronized (this) {
       seq = ++lastSeq;
       outstanding.add(seq);
-      Consumer<Frame<PushPullHeader>> updated = step.updated == null ? f -> {} : step.updated;
       lane.push(
-          new PendingPush(
-              header.setSeq(seq).build(), pieces, bytes, cluster.deadlineNanos(), updated, done));
+          new PendingPush<>(seq, numbered.apply(seq), cluster.deadlineNanos(), updated, done));
     }
     return done.whenComplete(
         (ack, failure) -> {
@@ -349,21 +288,68 @@ public final class Session implements AutoCloseable {
             outstanding.remove(seq);
           }
           room.release(permits);
-          if (failure == null && checkpointed) {
+          if (failure == null && checkpointed(model)) {
             terms.put(shard, ack.getTerm());
           }
         });
   }
 
-  private synchronized long ackedBelow() {
+  static boolean checkpointed(ModelHandle model) {
+    return model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
+  }
+
+  /**
+   * Pushes rows of a table: for GRADIENT each makes one step of the table's optimizer. Values of a
+   * key that comes several times are added up; for ASSIGN the last one counts. The arrays may be
+   * used again when this returns.
+   *
+   * @param keys in any order
+   * @param values f32, row after row in the order of the keys
+   * @return ends when every shard has applied its part
+   * @throws TensorholdException PAYLOAD_LENGTH if there are not as many values as the keys take
+   */
+  public CompletableFuture<PushResult> pushRows(
+      Table table, Operation operation, long[] keys, float[] values) {
+    CompletableFuture<PushResult> result =
+        RowBatch.push(rows, table, operation, keys, values, shards);
+    track(result);
+    return result;
+  }
+
+  /** The term that a shard's leader last answered in, for a CHECKPOINTED model. */
+  long term(int shard) {
+    return terms.getOrDefault(shard, 0L);
+  }
+
+  /** Counts bytes of f32 that are pushed. */
+  void countPushed(long bytes) {
+    pushed.add(bytes);
+    pushedAsF32.add(bytes);
+  }
+
+  /** Has {@link #flush} wait for a push, and tell of its failure. */
+  private void track(CompletableFuture<PushResult> result) {
+    synchronized (this) {
+      all =
+          all.thenCombine(
+              result.exceptionally(
+                  e -> {
+                    firstFailure.compareAndSet(null, e);
+                    return PushResult.NOTHING;
+                  }),
+              (a, b) -> null);
+    }
+  }
+
+  synchronized long ackedBelow() {
     return outstanding.isEmpty() ? lastSeq + 1 : outstanding.first();
   }
 
   /** Ends the pushes whose deadline has passed. */
   void sweep() {
-    for (PushLane lane : lanes.values()) {
-      lane.failExpired(new TensorholdException("DEADLINE_EXCEEDED", "no answer came"));
-    }
+    TensorholdException why = new TensorholdException("DEADLINE_EXCEEDED", "no answer came");
+    blocks.failExpired(why);
+    rows.failExpired(why);
   }
 
   /**
@@ -389,6 +375,7 @@ public final class Session implements AutoCloseable {
 
   @Override
   public void close() {
-    lanes.values().forEach(PushLane::close);
+    blocks.close();
+    rows.close();
   }
 }

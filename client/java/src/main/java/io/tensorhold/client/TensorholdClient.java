@@ -25,6 +25,7 @@ import io.tensorhold.proto.v1.ServerStatus;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -322,6 +323,41 @@ public final class TensorholdClient implements AutoCloseable {
   /** See {@link Reader#pullFloats}. */
   public float[] pullFloats(Parameter parameter) {
     return leaders.pullFloats(parameter);
+  }
+
+  /**
+   * Pulls rows of a table as f32. Any number of pulls may be under way; a key may come several
+   * times. A row that was never written is what the table's initializer says, and is not created.
+   *
+   * @param keys in any order
+   * @param target takes the rows in the order of the keys, one after another
+   * @return ends when all are there; what is chained to it runs on a thread of the transport
+   */
+  public CompletableFuture<Void> pullRows(Table table, long[] keys, float[] target) {
+    requireValues(table, keys, target);
+    return new RowPull(cluster, table, keys, target, null).run();
+  }
+
+  /**
+   * The same for rows that were written alone.
+   *
+   * @return positions among the keys of rows that never were; their part of {@code target} is as it
+   *     was
+   */
+  public CompletableFuture<BitSet> pullWrittenRows(Table table, long[] keys, float[] target) {
+    requireValues(table, keys, target);
+    BitSet unseen = new BitSet(keys.length);
+    return new RowPull(cluster, table, keys, target, unseen).run().thenApply(done -> unseen);
+  }
+
+  private static void requireValues(Table table, long[] keys, float[] target) {
+    long values = (long) keys.length * table.dim();
+    if (target.length != values) {
+      throw new TensorholdException(
+          "PAYLOAD_LENGTH",
+          "%d rows of %s, of %d elements each, take %d values: value=%d"
+              .formatted(keys.length, table.name(), table.dim(), values, target.length));
+    }
   }
 
   /** See {@link Reader#pullBlocks}. */

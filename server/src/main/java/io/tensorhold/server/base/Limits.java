@@ -40,6 +40,15 @@ public final class Limits {
   /** Bytes of stored blocks, weights and optimizer state, that the pushes of one entry touch. */
   public static final long TOUCHED_BYTES = 96L << 20;
 
+  /** Elements of a table's row. */
+  public static final int TABLE_DIM = 1 << 14;
+
+  /** Rows named by one message. */
+  public static final int MESSAGE_ROWS = 1 << 16;
+
+  /** Bytes of the rows in one answer. */
+  public static final int PULL_ROWS_BYTES = 4 << 20;
+
   /** Ranks of a model. */
   public static final int WORKERS = 4096;
 

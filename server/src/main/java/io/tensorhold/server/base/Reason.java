@@ -21,6 +21,8 @@ public enum Reason {
   CODEC_INVALID,
   /** An unknown optimizer, a hyper-parameter out of range, or an operation it does not allow. */
   OPTIMIZER_INVALID,
+  /** Keys of rows that do not rise, come twice, or lie on another shard. */
+  KEYS_INVALID,
   /** A payload whose length is not what its header says. */
   PAYLOAD_LENGTH,
   /** NaN or infinity where the model refuses them. */

@@ -103,7 +103,8 @@ public final class CatalogState {
             "a model named %s exists%s: choose another name, or delete it first"
                 .formatted(
                     ModelCheck.quote(spec.getName()),
-                    existing.getState() == ModelState.LOADING ? " and is being loaded" : ""),
+                    (existing.getState() == ModelState.LOADING ? " and is being loaded" : "")
+                        + TableCheck.difference(existing.getSpec(), spec)),
             "model",
             spec.getName());
       }

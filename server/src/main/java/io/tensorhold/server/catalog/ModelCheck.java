@@ -57,6 +57,7 @@ public final class ModelCheck {
           complete(parameter, spec.getOptimizer(), spec.getStalenessAwareRate()));
     }
     ModelSpec whole = complete.build();
+    TableCheck.checkModel(whole);
     if (StepNeeds.of(whole).trust() && whole.getConsistency() != Consistency.BSP) {
       throw new Refusal(
           Reason.OPTIMIZER_INVALID,
@@ -195,6 +196,9 @@ public final class ModelCheck {
           spec.getDtypeValue());
     }
     Codec codec = codec(spec, dtype);
+    if (spec.hasTable()) {
+      return TableCheck.complete(spec, codec, shared);
+    }
     int blockElements =
         spec.getBlockElements() == 0 ? Blocks.DEFAULT_ELEMENTS : spec.getBlockElements();
     if (blockElements < 0

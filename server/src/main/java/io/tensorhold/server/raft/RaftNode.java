@@ -9,10 +9,8 @@ import java.nio.file.Path;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.List;
-import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import org.apache.ratis.client.RaftClient;
@@ -59,7 +57,6 @@ final class RaftNode implements AutoCloseable {
   private final RaftPeerId self;
   private final ClientId client = ClientId.randomId();
   private final AtomicLong calls = new AtomicLong();
-  private final Set<RaftGroupId> suspended = ConcurrentHashMap.newKeySet();
 
   RaftNode(
       RaftSettings settings,
@@ -75,7 +72,7 @@ final class RaftNode implements AutoCloseable {
   /** Starts the groups that are on disk: their machines are asked for now. */
   void start() throws IOException {
     Parameters parameters = new Parameters();
-    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self, suspended));
+    GrpcConfigKeys.Server.setServicesCustomizer(parameters, new AddresseeCheck(self, () -> server));
     RaftServer starting =
         RaftServer.newBuilder()
             .setServerId(self)
@@ -213,12 +210,8 @@ final class RaftNode implements AutoCloseable {
     }
   }
 
-  /**
-   * Stops this server's part in a group, if it has one; its files stay, and it still is a member.
-   * What other servers say to the group is turned away until it is resumed.
-   */
+  /** Stops this server's part in a group, if it has one; its files stay, and it is a member. */
   void suspend(RaftGroupId group) throws IOException {
-    suspended.add(group);
     if (holds(group)) {
       check(
           server()
@@ -235,7 +228,6 @@ final class RaftNode implements AutoCloseable {
             .groupManagement(
                 GroupManagementRequest.newAdd(
                     client, self, calls.incrementAndGet(), RaftGroup.valueOf(group), false)));
-    suspended.remove(group);
   }
 
   /** Lets the log be cut before the index that the group's state machine has on disk. */

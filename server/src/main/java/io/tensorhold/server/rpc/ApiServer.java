@@ -54,6 +54,7 @@ public final class ApiServer implements AutoCloseable {
             .executor(executor)
             .addService(new CatalogService(node.catalog(), errors, diskFull))
             .addService(new BlocksService(node, trainer, errors, traffic, diskFull, executor))
+            .addService(new RowsService(node, trainer, errors, traffic, diskFull, executor))
             .addService(
                 new TrainingService(node.catalog(), trainer, node.shardCount(), errors, executor))
             .addService(new ClusterService(node, map, report, errors))

@@ -59,7 +59,7 @@ final class BlockRequests {
     this.shardCount = shardCount;
   }
 
-  int shardOf(long parameter, int block) {
+  int shardOf(long parameter, long block) {
     return ShardHash.shard(parameter, block, shardCount);
   }
 
@@ -116,7 +116,7 @@ final class BlockRequests {
   CheckedPush check(PushHeader header, Frame<PushHeader> frame) {
     ModelView view = model(header.getModelId(), header.getCatalogIndex(), header.getLoading());
     checkEnvelope(view, header, frame.payloadBytes());
-    Operation operation = operation(header);
+    Operation operation = operation(header.getOperationValue());
     List<Part> parts = new ArrayList<>(header.getBlocksCount());
     Set<ParameterRecord> parameters = new LinkedHashSet<>();
     long offset = 0;
@@ -253,14 +253,7 @@ final class BlockRequests {
 
   private void checkEnvelope(ModelView view, PushHeader header, long payloadBytes) {
     requireSession(header.getSession());
-    if (header.getSeq() < 1 || header.getAckedBelow() > header.getSeq()) {
-      throw new Refusal(
-          Reason.REQUEST_INVALID,
-          "seq counts from 1 and acked_below is at most seq: seq=%d acked_below=%d"
-              .formatted(header.getSeq(), header.getAckedBelow()),
-          "value",
-          header.getSeq());
-    }
+    checkSeq(header.getSeq(), header.getAckedBelow());
     checkShard(header.getShard());
     if (header.getBlocksCount() == 0 && header.getStep() == 0) {
       throw new Refusal(
@@ -276,6 +269,17 @@ final class BlockRequests {
         && view.model().getSpec().getDurability() != Durability.CHECKPOINTED) {
       throw new Refusal(
           Reason.REQUEST_INVALID, "expect_term is for CHECKPOINTED models: leave it 0");
+    }
+  }
+
+  static void checkSeq(long seq, long ackedBelow) {
+    if (seq < 1 || ackedBelow > seq) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "seq counts from 1 and acked_below is at most seq: seq=%d acked_below=%d"
+              .formatted(seq, ackedBelow),
+          "value",
+          seq);
     }
   }
 
@@ -304,18 +308,17 @@ final class BlockRequests {
         header.getWithoutPayload());
   }
 
-  private static Operation operation(PushHeader header) {
-    return switch (header.getOperation()) {
-      case ASSIGN -> Operation.ASSIGN;
-      case ADD -> Operation.ADD;
-      case GRADIENT -> Operation.GRADIENT;
+  static Operation operation(int number) {
+    return switch (number) {
+      case io.tensorhold.proto.v1.Operation.ASSIGN_VALUE -> Operation.ASSIGN;
+      case io.tensorhold.proto.v1.Operation.ADD_VALUE -> Operation.ADD;
+      case io.tensorhold.proto.v1.Operation.GRADIENT_VALUE -> Operation.GRADIENT;
       default ->
           throw new Refusal(
               Reason.REQUEST_INVALID,
-              "operation: value=%d allowed=1..3 (ASSIGN, ADD, GRADIENT)"
-                  .formatted(header.getOperationValue()),
+              "operation: value=%d allowed=1..3 (ASSIGN, ADD, GRADIENT)".formatted(number),
               "value",
-              header.getOperationValue());
+              number);
     };
   }
 
@@ -375,7 +378,7 @@ final class BlockRequests {
         Reason.PAYLOAD_LENGTH, "%s, but the payload has %d".formatted(what, bytes), "value", bytes);
   }
 
-  private static Refusal limit(String name, long value, long limit) {
+  static Refusal limit(String name, long value, long limit) {
     return new Refusal(
         Reason.LIMIT,
         "%s: value=%d limit=%d; send several pushes".formatted(name, value, limit),

@@ -114,6 +114,7 @@ final class Errors {
           SHAPE_INVALID,
           CODEC_INVALID,
           OPTIMIZER_INVALID,
+          KEYS_INVALID,
           PAYLOAD_LENGTH,
           NONFINITE,
           RANK_INVALID,

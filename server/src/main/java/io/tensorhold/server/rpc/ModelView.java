@@ -3,16 +3,20 @@ package io.tensorhold.server.rpc;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.UpdateRule;
+import io.tensorhold.proto.v1.InitializerSpec;
 import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ParameterSpec;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.catalog.ModelSizes;
 import io.tensorhold.server.catalog.OptimizerCheck;
+import io.tensorhold.server.catalog.TableCheck;
 import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.shard.TableForm;
 import io.tensorhold.wire.StepNeeds;
 import java.util.HashMap;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /** A model with its parameters by id, as requests for blocks need it. */
 record ModelView(
@@ -32,10 +36,22 @@ record ModelView(
               codec,
               ModelSizes.elements(spec),
               spec.getBlockElements(),
-              codec.computable() ? own : null));
+              codec.computable() ? own : null,
+              form(spec)));
       names.put(spec.getId(), spec.getName());
     }
     return new ModelView(model, records, names, StepNeeds.of(model.getSpec()));
+  }
+
+  private static @Nullable TableForm form(ParameterSpec spec) {
+    if (!spec.hasTable()) {
+      return null;
+    }
+    InitializerSpec initializer = spec.getTable().getInitializer();
+    return new TableForm(
+        spec.getTable().getDim(),
+        TableCheck.initializer(spec.getName(), spec.getTable()),
+        initializer.getSeed() == 0 ? spec.getId() : initializer.getSeed());
   }
 
   ParameterRecord record(long id) {

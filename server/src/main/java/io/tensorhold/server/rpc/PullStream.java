@@ -109,13 +109,16 @@ final class PullStream {
     return log.within(Duration.ofMillis(Integer.toUnsignedLong(request.getMaxStalenessMs())));
   }
 
-  /** The replica that was found fresh; another that has taken its place may be older. */
   private ShardMachine replica(int shard) {
-    ShardMachine fresh = Objects.requireNonNull(replicas.get(shard));
-    if (!fresh.equals(node.shard(shard).machine())) {
+    return unreplaced(Objects.requireNonNull(replicas.get(shard)), node.shard(shard));
+  }
+
+  /** The replica that was found fresh; another that has taken its place may be older. */
+  static ShardMachine unreplaced(ShardMachine fresh, ShardLog log) {
+    if (!fresh.equals(log.machine())) {
       throw new Refusal(
           Reason.UNAVAILABLE,
-          "this server's replica of shard %d was replaced: ask again".formatted(shard));
+          "this server's replica of shard %d was replaced: ask again".formatted(log.shard()));
     }
     return fresh;
   }

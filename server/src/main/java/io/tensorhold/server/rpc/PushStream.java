@@ -26,8 +26,8 @@ import org.jspecify.annotations.Nullable;
  * control stops the client.
  */
 final class PushStream implements StreamObserver<Frame<PushHeader>> {
-  private static final long IN_FLIGHT_BYTES = 4 << 20;
-  private static final int IN_FLIGHT_PUSHES = 1024;
+  static final long IN_FLIGHT_BYTES = 4 << 20;
+  static final int IN_FLIGHT_PUSHES = 1024;
 
   private final Trainer trainer;
   private final BlockRequests requests;

@@ -30,6 +30,9 @@ import org.jspecify.annotations.Nullable;
  *             ratio by parameter id from the model's first; then the body of a PUSH with n tags
  * 6 CLAIM     u64 model, u32 rank, u64 session, u8 together, u64 base
  * 7 COMPARE   nothing: every replica computes its checksum at this index
+ * 8 ROWS      u64 session, u64 seq, u64 acked below, u8 operation, u64 table, u8 codec, u32 n,
+ *             n × i64 key, rising; n × values of a row
+ * 9 PUT_ROWS  u64 table, u32 n, n × i64 key, rising; n × row (RowLayout)
  * 10 STEPS    u64 model, how far its ranks had come at a checkpoint (ModelSteps)
  * </pre>
  *
@@ -45,6 +48,8 @@ public final class Entry {
   static final int STEP = 5;
   static final int CLAIM = 6;
   static final int COMPARE = 7;
+  static final int ROWS = 8;
+  static final int PUT_ROWS = 9;
   static final int STEPS = 10;
 
   /** Set in a push's operation if factors follow its parts. */
@@ -78,6 +83,12 @@ public final class Entry {
 
     /** A whole block of a checkpoint. */
     record Put(long parameter, int block, MemorySegment bytes) implements Command {}
+
+    /** A push of rows. */
+    record Rows(RowsCommand push) implements Command {}
+
+    /** Whole rows of a checkpoint. */
+    record PutRows(RowsPut put) implements Command {}
   }
 
   /** An entry of a push. */
@@ -96,6 +107,54 @@ public final class Entry {
     mark.write(out);
     writePush(out, push);
     return out.array();
+  }
+
+  /** An entry of a push of rows. */
+  public static byte[] rows(RowsCommand push) {
+    int keys = push.keys().length;
+    long bytes = 5 + 24 + 1 + 8 + 1 + 4 + 8L * keys + push.values().byteSize();
+    ByteBuffer out = allocate(Math.toIntExact(bytes), ROWS);
+    out.putLong(push.tag().session()).putLong(push.tag().seq()).putLong(push.tag().ackedBelow());
+    out.put((byte) push.operation().id).putLong(push.table()).put((byte) push.codec().id());
+    writeRows(out, push.keys(), push.values());
+    return out.array();
+  }
+
+  /** An entry of whole rows. */
+  public static byte[] putRows(RowsPut put) {
+    long bytes = 5 + 8 + 4 + 8L * put.keys().length + put.rows().byteSize();
+    ByteBuffer out = allocate(Math.toIntExact(bytes), PUT_ROWS).putLong(put.table());
+    writeRows(out, put.keys(), put.rows());
+    return out.array();
+  }
+
+  private static void writeRows(ByteBuffer out, long[] keys, MemorySegment rows) {
+    out.putInt(keys.length);
+    out.asLongBuffer().put(keys);
+    out.position(out.position() + 8 * keys.length);
+    MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(rows);
+  }
+
+  private static long[] readKeys(ByteBuffer in) {
+    int count = in.getInt();
+    if (count < 0 || count > in.remaining() / Long.BYTES) {
+      throw new IllegalArgumentException(
+          "keys of a command in the log: value=%d allowed=0..%d"
+              .formatted(count, in.remaining() / Long.BYTES));
+    }
+    long[] keys = new long[count];
+    in.asLongBuffer().get(keys);
+    in.position(in.position() + 8 * count);
+    return keys;
+  }
+
+  private static RowsCommand readRows(ByteBuffer in) {
+    Tag tag = new Tag(in.getLong(), in.getLong(), in.getLong());
+    Operation operation = Operation.ofId(in.get());
+    long table = in.getLong();
+    Codec codec = Codec.ofId(in.get());
+    long[] keys = readKeys(in);
+    return new RowsCommand(tag, operation, table, codec, keys, MemorySegment.ofBuffer(in));
   }
 
   /** An entry of a claim; see {@link StepMark} for the model's id. */
@@ -246,9 +305,13 @@ public final class Entry {
             case DROP -> new Command.Drop(body.getLong(), body.getLong());
             case PUT ->
                 new Command.Put(body.getLong(), body.getInt(), MemorySegment.ofBuffer(body));
+            case ROWS -> new Command.Rows(readRows(body));
+            case PUT_ROWS ->
+                new Command.PutRows(
+                    new RowsPut(body.getLong(), readKeys(body), MemorySegment.ofBuffer(body)));
             default ->
                 throw new IllegalArgumentException(
-                    "command type in the log: value=%d known=1..7, 10".formatted(type));
+                    "command type in the log: value=%d known=1..10".formatted(type));
           });
     }
     return commands;

@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
  * The state of a shard at one index, on its way to disk.
  *
  * <p>Its blocks belong to the flush until it has ended: an update in the meantime goes to a copy.
+ * Its rows go on: see {@link RowFlush}.
  */
 @SuppressWarnings("ArrayRecordComponent") // bytes on their way to disk, never changed
 public record Flush(
@@ -20,6 +21,7 @@ public record Flush(
     NavigableSet<BlockKey> deletions,
     byte[] state,
     NavigableMap<Long, byte @Nullable []> parameters,
+    RowFlush rows,
     long term,
     long index) {
 
@@ -34,6 +36,7 @@ public record Flush(
       writes.put(key, new ShardStore.Write(key, null));
     }
     blocks.forEach((key, unit) -> writes.put(key, new ShardStore.Write(key, unit.memory())));
-    store.flush(writes.values().iterator(), state, new ArrayList<>(parameters.entrySet()));
+    store.deleteRows(rows.dropped());
+    store.flush(writes.values().iterator(), state, new ArrayList<>(parameters.entrySet()), rows);
   }
 }

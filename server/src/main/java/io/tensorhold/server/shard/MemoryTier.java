@@ -2,14 +2,19 @@ package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.store.BlockLayout;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.Consumer;
+import java.util.function.LongSupplier;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,7 +26,7 @@ import org.jspecify.annotations.Nullable;
  * before that: see {@link ShardMachine#pressure}.
  */
 final class MemoryTier {
-  private final long budget;
+  private final LongSupplier budgetNow;
   private final LinkedHashMap<BlockKey, Unit> clean = new LinkedHashMap<>(16, 0.75f, true);
   private Map<BlockKey, Unit> dirty = new HashMap<>();
   private @Nullable Map<BlockKey, Unit> flushing;
@@ -30,8 +35,9 @@ final class MemoryTier {
   private long dirtyBytes;
   private long flushingBytes;
 
-  MemoryTier(long budget) {
-    this.budget = budget;
+  /** A tier whose budget may change: what is over it goes when the next block comes. */
+  MemoryTier(LongSupplier budgetNow) {
+    this.budgetNow = budgetNow;
   }
 
   @Nullable Unit get(BlockKey key) {
@@ -45,7 +51,7 @@ final class MemoryTier {
   /** Takes a block that was read from disk, if there is room for it. */
   boolean addClean(BlockKey key, Unit unit) {
     makeRoom(unit.bytes());
-    if (bytes() + unit.bytes() > budget) {
+    if (bytes() + unit.bytes() > budget()) {
       return false;
     }
     clean.put(key, unit);
@@ -114,6 +120,23 @@ final class MemoryTier {
     }
   }
 
+  /** Forgets blocks; gives those that a flush is writing, and that disk will hold. */
+  void removeIf(Predicate<BlockKey> filter, Consumer<BlockKey> beingFlushed) {
+    List<BlockKey> gone = new ArrayList<>();
+    forEachInMemory(
+        (key, unit) -> {
+          if (filter.test(key)) {
+            gone.add(key);
+          }
+        });
+    for (BlockKey key : gone) {
+      if (isFlushing(key)) {
+        beingFlushed.accept(key);
+      }
+      remove(key);
+    }
+  }
+
   /** Moves all dirty blocks into a flush; they stay readable. */
   NavigableMap<BlockKey, Unit> beginFlush() {
     if (flushing != null) {
@@ -169,6 +192,7 @@ final class MemoryTier {
 
   private void makeRoom(long bytes) {
     Iterator<Unit> eldest = clean.values().iterator();
+    long budget = budget();
     while (bytes() + bytes > budget && eldest.hasNext()) {
       Unit unit = eldest.next();
       if (!unit.shared()) {
@@ -192,7 +216,7 @@ final class MemoryTier {
   }
 
   long budget() {
-    return budget;
+    return budgetNow.getAsLong();
   }
 
   void clear() {
@@ -210,6 +234,7 @@ final class MemoryTier {
 
   /** How urgently dirty blocks want to be flushed. */
   ShardMachine.Pressure pressure() {
+    long budget = budget();
     if (dirtyBytes() > budget / 2 || unflushedBytes() > budget - budget / 4) {
       return ShardMachine.Pressure.NOW;
     }

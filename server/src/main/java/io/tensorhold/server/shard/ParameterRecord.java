@@ -3,12 +3,14 @@ package io.tensorhold.server.shard;
 import io.tensorhold.numerics.Blocks;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.Initializer;
 import io.tensorhold.numerics.Optimizer;
 import io.tensorhold.numerics.Rounding;
 import io.tensorhold.numerics.Schedule;
 import io.tensorhold.numerics.StateCodec;
 import io.tensorhold.numerics.UpdateRule;
 import io.tensorhold.server.store.BlockLayout;
+import io.tensorhold.server.store.RowLayout;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.DataInputStream;
@@ -29,6 +31,7 @@ import org.jspecify.annotations.Nullable;
  * @param id unique in the cluster, never reused
  * @param elements of the whole tensor
  * @param updates what a gradient does; null if the parameter takes none
+ * @param table null: a dense tensor. A table has no elements but those of its rows
  */
 public record ParameterRecord(
     long id,
@@ -36,12 +39,43 @@ public record ParameterRecord(
     Codec codec,
     long elements,
     int blockElements,
-    @Nullable UpdateRule updates) {
+    @Nullable UpdateRule updates,
+    @Nullable TableForm table) {
 
   private static final int FORMAT = 2;
 
+  /** Of a table: what makes it one, then the rest of format 2. */
+  private static final int TABLE = 3;
+
   /** Only the kind and the hyper-parameters of the optimizer. */
   private static final int OPTIMIZER_ALONE = 1;
+
+  /** A dense tensor. */
+  public ParameterRecord(
+      long id,
+      DType dtype,
+      Codec codec,
+      long elements,
+      int blockElements,
+      @Nullable UpdateRule updates) {
+    this(id, dtype, codec, elements, blockElements, updates, null);
+  }
+
+  /** What makes it a table; it must be one. */
+  public TableForm form() {
+    return Objects.requireNonNull(table);
+  }
+
+  /** Bytes of the weights of a table's row. */
+  public int rowWeightBytes() {
+    return (int) codec.bytes(dtype, form().dim());
+  }
+
+  /** Bytes of a table's row as it is stored: header, weights and optimizer state. */
+  public int rowBytes() {
+    long state = updates == null ? 0 : updates.stateBytes(form().dim());
+    return (int) RowLayout.bytes(rowWeightBytes(), state);
+  }
 
   /** The number of blocks of the whole tensor. */
   public int blocks() {
@@ -88,6 +122,8 @@ public record ParameterRecord(
    *
    * numbers   u16 n, n × (utf name, f64 value) in the order of the names
    * format 1  ends after the optimizer's numbers, which are there (0 of them) even if it is empty
+   * format 3  of a table: u8 3, u32 dim, utf initializer, numbers, u64 seed, then as format 2 from
+   *           the id on
    * </pre>
    *
    * Numbers are big-endian; utf is Java's modified UTF-8 after its u16 length.
@@ -95,7 +131,13 @@ public record ParameterRecord(
   public byte[] toBytes() {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try (DataOutputStream out = new DataOutputStream(bytes)) {
-      out.writeByte(FORMAT);
+      out.writeByte(table == null ? FORMAT : TABLE);
+      if (table != null) {
+        out.writeInt(table.dim());
+        out.writeUTF(table.initializer().kind());
+        write(out, table.initializer().hyper());
+        out.writeLong(table.seed());
+      }
       out.writeLong(id);
       out.writeByte(dtype.id());
       out.writeByte(codec.id());
@@ -139,10 +181,11 @@ public record ParameterRecord(
   public static ParameterRecord of(byte[] bytes) {
     try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
       int format = in.readByte();
-      if (format != FORMAT && format != OPTIMIZER_ALONE) {
+      if (format < OPTIMIZER_ALONE || format > TABLE) {
         throw new IllegalArgumentException(
-            "parameter record format: value=%d known=1..%d".formatted(format, FORMAT));
+            "parameter record format: value=%d known=1..%d".formatted(format, TABLE));
       }
+      TableForm table = format == TABLE ? readForm(in) : null;
       long id = in.readLong();
       DType dtype = DType.ofId(in.readByte());
       Codec codec = Codec.ofId(in.readByte());
@@ -150,10 +193,15 @@ public record ParameterRecord(
       int blockElements = in.readInt();
       String kind = in.readUTF();
       UpdateRule rule = kind.isEmpty() ? null : readRule(in, kind, format);
-      return new ParameterRecord(id, dtype, codec, elements, blockElements, rule);
+      return new ParameterRecord(id, dtype, codec, elements, blockElements, rule, table);
     } catch (IOException e) {
       throw new IllegalArgumentException("a parameter record is cut short", e);
     }
+  }
+
+  private static TableForm readForm(DataInputStream in) throws IOException {
+    int dim = in.readInt();
+    return new TableForm(dim, Initializer.of(in.readUTF(), readNumbers(in), dim), in.readLong());
   }
 
   private static UpdateRule readRule(DataInputStream in, String kind, int format)

@@ -3,7 +3,6 @@ package io.tensorhold.server.shard;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.store.ShardStore;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
@@ -39,17 +38,13 @@ final class ParameterTable {
     return true;
   }
 
-  /** Forgets parameters; gives the ids of those that were known. */
-  List<Long> drop(LongPredicate filter) {
-    List<Long> gone = new ArrayList<>();
-    for (long id : known.keySet()) {
-      if (filter.test(id)) {
-        gone.add(id);
-      }
-    }
-    for (long id : gone) {
-      known.remove(id);
-      changed.put(id, null);
+  /** Forgets parameters; gives those that were known. */
+  List<ParameterRecord> drop(LongPredicate filter) {
+    List<ParameterRecord> gone =
+        known.values().stream().filter(parameter -> filter.test(parameter.id())).toList();
+    for (ParameterRecord parameter : gone) {
+      known.remove(parameter.id());
+      changed.put(parameter.id(), null);
     }
     return gone;
   }

@@ -11,8 +11,8 @@ import java.util.function.LongPredicate;
  * What some parameters take on one replica.
  *
  * @param blocks that were ever pushed to
- * @param memoryBytes of those blocks that are in memory
- * @param storedBytes of those that are in RocksDB
+ * @param memoryBytes of those blocks that are in memory, and of the tables' pages
+ * @param storedBytes of those that are in RocksDB, and of the tables' rows as it estimates them
  * @param weightBytes of all of them
  * @param stateBytes optimizer state of all of them
  */
@@ -23,10 +23,15 @@ public record ShardFigures(
       Collection<ParameterRecord> parameters,
       LongPredicate filter,
       MemoryTier tier,
+      ShardRows rows,
       ShardStore store) {
     long[] sums = new long[5];
     for (ParameterRecord parameter : parameters) {
       if (filter.test(parameter.id())) {
+        if (parameter.table() != null) {
+          sums[1] += rows.bytes(id -> id == parameter.id());
+          sums[2] += store.rowBytes(parameter.id());
+        }
         Set<BlockKey> seen = new HashSet<>();
         store.forEachBlock(
             parameter.id(),

@@ -9,7 +9,6 @@ import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.server.store.ShardStore;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -35,6 +34,7 @@ public final class ShardMachine implements AutoCloseable {
   private final MemoryTier tier;
   private final BlockUpdate update;
   private final Overlay overlay;
+  private final ShardRows rows;
   private final ShardState state;
   private final ParameterTable parameters = new ParameterTable();
   private final TreeSet<BlockKey> deletions = new TreeSet<>();
@@ -53,12 +53,14 @@ public final class ShardMachine implements AutoCloseable {
   }
 
   /** A machine at the state that the store holds. */
+  @SuppressWarnings("this-escape") // as a lock
   public ShardMachine(int shard, ShardStore store, long memoryBudget, Kernels kernels) {
     this.shard = shard;
     this.store = store;
-    this.tier = new MemoryTier(memoryBudget);
     this.update = new BlockUpdate(kernels);
     this.state = ShardState.of(store);
+    this.rows = new ShardRows(this, store, state, parameters, memoryBudget / 2, kernels);
+    this.tier = new MemoryTier(() -> memoryBudget - Math.min(memoryBudget / 2, rows.bytes()));
     this.overlay = new Overlay(this, memoryBudget / 2, update, state.steps, this::copyForOverlay);
     parameters.read(store);
     flushedIndex = state.index;
@@ -89,6 +91,8 @@ public final class ShardMachine implements AutoCloseable {
             case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
             case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
             case Entry.Command.Put put -> put(index, put).id;
+            case Entry.Command.Rows(RowsCommand push) -> rows.push(index, push).id;
+            case Entry.Command.PutRows(RowsPut put) -> rows.put(index, put).id;
           };
     }
     advance(term, index);
@@ -145,22 +149,10 @@ public final class ShardMachine implements AutoCloseable {
     state.steps.drop(first, last);
     overlay.steps().drop(first, last);
     overlay.removeIf(key -> DroppedParameters.between(first, key.parameter(), last));
-    List<BlockKey> inMemory = new ArrayList<>();
-    tier.forEachInMemory(
-        (key, unit) -> {
-          if (DroppedParameters.between(first, key.parameter(), last)) {
-            inMemory.add(key);
-          }
-        });
-    for (BlockKey key : inMemory) {
-      if (tier.isFlushing(key)) {
-        deletions.add(key);
-      }
-      tier.remove(key);
-    }
-    for (long id : parameters.drop(id -> DroppedParameters.between(first, id, last))) {
-      store.forEachBlock(id, deletions::add);
-    }
+    tier.removeIf(key -> DroppedParameters.between(first, key.parameter(), last), deletions::add);
+    List<ParameterRecord> gone = parameters.drop(id -> DroppedParameters.between(first, id, last));
+    gone.forEach(parameter -> store.forEachBlock(parameter.id(), deletions::add));
+    rows.drop(first, last, gone);
     return Outcome.APPLIED;
   }
 
@@ -276,6 +268,12 @@ public final class ShardMachine implements AutoCloseable {
   /** Drops an overlay of any other term; leadership has changed. */
   public synchronized void dropOverlay(long unlessTerm) {
     overlay.enter(unlessTerm);
+    rows.dropOverlay(unlessTerm);
+  }
+
+  /** The rows of tables. */
+  public ShardRows rows() {
+    return rows;
   }
 
   private Unit copyForOverlay(BlockKey key, ParameterRecord parameter) {
@@ -290,7 +288,8 @@ public final class ShardMachine implements AutoCloseable {
 
   /** How urgently {@link #beginFlush} is wanted. */
   public synchronized Pressure pressure() {
-    return tier.pressure();
+    Pressure ofRows = rows.pressure();
+    return ofRows.compareTo(tier.pressure()) > 0 ? ofRows : tier.pressure();
   }
 
   /**
@@ -308,6 +307,7 @@ public final class ShardMachine implements AutoCloseable {
             new TreeSet<>(deletions),
             state.toBytes(),
             parameters.takeChanges(),
+            rows.beginFlush(),
             state.term,
             state.index);
     deletions.clear();
@@ -317,6 +317,7 @@ public final class ShardMachine implements AutoCloseable {
   /** Ends a flush. A failed one leaves the state as dirty as it was. */
   public synchronized void endFlush(Flush flush, boolean written) {
     tier.endFlush(written);
+    rows.endFlush(flush.rows(), written);
     if (written) {
       flushedIndex = flush.index();
       flushedTerm = flush.term();
@@ -348,7 +349,7 @@ public final class ShardMachine implements AutoCloseable {
 
   /** A number that is equal on replicas whose state is equal. Reads every block. */
   public synchronized long checksum() {
-    return StateChecksum.of(state, parameters.all(), this::holdKnown);
+    return StateChecksum.of(state, parameters.all(), this::holdKnown, rows);
   }
 
   private @Nullable Unit holdKnown(BlockKey key) {
@@ -358,17 +359,17 @@ public final class ShardMachine implements AutoCloseable {
 
   /** Figures of the parameters that the filter takes: blocks and bytes in memory and in all. */
   public synchronized ShardFigures figures(java.util.function.LongPredicate filter) {
-    return ShardFigures.of(parameters.all(), filter, tier, store);
+    return ShardFigures.of(parameters.all(), filter, tier, rows, store);
   }
 
   /** Bytes of blocks in memory, clean and dirty, overlay included. */
   public synchronized long memoryBytes() {
-    return tier.bytes() + overlay.bytes();
+    return tier.bytes() + overlay.bytes() + rows.bytes();
   }
 
   /** Bytes of blocks that no flush has written yet. */
   public synchronized long dirtyBytes() {
-    return tier.unflushedBytes();
+    return tier.unflushedBytes() + rows.unflushedBytes();
   }
 
   /** Index up to which a store holds a shard's state, without loading it; −1 if it holds none. */
@@ -388,6 +389,7 @@ public final class ShardMachine implements AutoCloseable {
       closed = true;
       tier.clear();
       overlay.clear();
+      rows.close();
       update.close();
     }
   }

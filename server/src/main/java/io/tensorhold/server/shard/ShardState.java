@@ -67,6 +67,17 @@ final class ShardState {
     return null;
   }
 
+  /** What stands against a push of rows; null: nothing. */
+  @Nullable Outcome objection(Tag tag) {
+    return sessions.verdict(tag.session(), tag.seq()).objection;
+  }
+
+  /** Counts a push of rows that was applied. */
+  void applied(Tag tag) {
+    pushes++;
+    sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
+  }
+
   /** Counts a push that was applied. */
   void applied(PushCommand push, @Nullable StepMark mark) {
     pushes++;

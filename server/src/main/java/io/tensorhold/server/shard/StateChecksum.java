@@ -1,7 +1,9 @@
 package io.tensorhold.server.shard;
 
 import io.tensorhold.server.base.BlockKey;
+import io.tensorhold.server.base.RowKey;
 import io.tensorhold.server.store.BlockLayout;
+import io.tensorhold.server.store.RowLayout;
 import io.tensorhold.server.store.StoreScan;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
@@ -26,11 +28,15 @@ public final class StateChecksum implements StoreScan.Visitor {
   static long of(
       ShardState state,
       Collection<ParameterRecord> parameters,
-      Function<BlockKey, @Nullable Unit> blocks) {
+      Function<BlockKey, @Nullable Unit> blocks,
+      ShardRows rows) {
     StateChecksum checksum = new StateChecksum();
     checksum.add(state.toBytes());
     for (ParameterRecord parameter : parameters) {
       checksum.add(parameter.toBytes());
+      if (parameter.table() != null) {
+        rows.forEach(parameter, checksum::row);
+      }
       for (int block = 0; block < parameter.blocks(); block++) {
         BlockKey key = new BlockKey(parameter.id(), block);
         Unit unit = blocks.apply(key);
@@ -59,6 +65,14 @@ public final class StateChecksum implements StoreScan.Visitor {
   /** Index of the log that the state was of; −1 if there was none. */
   public long index() {
     return index;
+  }
+
+  @Override
+  public void row(RowKey key, MemorySegment memory) {
+    digest.update(ByteBuffer.allocate(16).putLong(key.table()).putLong(key.key()).flip());
+    digest.update(memory.asSlice(0, 12).asByteBuffer());
+    digest.update(memory.asSlice(RowLayout.HEADER_BYTES).asByteBuffer());
+    addDigest();
   }
 
   @Override

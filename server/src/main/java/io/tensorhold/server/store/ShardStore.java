@@ -2,11 +2,13 @@ package io.tensorhold.server.store;
 
 import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.OffHeap;
+import io.tensorhold.server.base.RowKey;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Set;
@@ -17,15 +19,19 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.rocksdb.Checkpoint;
 import org.rocksdb.EnvOptions;
+import org.rocksdb.FlushOptions;
 import org.rocksdb.IngestExternalFileOptions;
 import org.rocksdb.Options;
+import org.rocksdb.Range;
 import org.rocksdb.ReadOptions;
 import org.rocksdb.RocksDB;
 import org.rocksdb.RocksDBException;
 import org.rocksdb.RocksIterator;
+import org.rocksdb.SizeApproximationFlag;
 import org.rocksdb.Slice;
 import org.rocksdb.SstFileWriter;
 import org.rocksdb.Status;
+import org.rocksdb.WriteOptions;
 
 /**
  * The durable state of one shard: its blocks, its parameters, and one record with everything else
@@ -90,9 +96,10 @@ public final class ShardStore implements AutoCloseable {
     return new StoreException(text, e, damage, damage && onDamage.test(text));
   }
 
-  /** The failure of a block that is not as it was written; it is reported. */
-  StoreException damaged(BlockKey key, String fault) {
-    String text = "block %s in %s: %s".formatted(key, directory, fault);
+  /** The failure of a block or a row that is not as it was written; it is reported. */
+  StoreException damaged(Record key, String fault) {
+    String text =
+        "%s %s in %s: %s".formatted(key instanceof RowKey ? "row" : "block", key, directory, fault);
     return new StoreException(text, null, true, onDamage.test(text));
   }
 
@@ -180,6 +187,7 @@ public final class ShardStore implements AutoCloseable {
    * Makes a flush durable, all of it or nothing.
    *
    * @param blocks in the order of their keys; memory unchanged until this returns
+   * @param rows of tables; null: none
    * @param state the new state record
    * @param parameters new specifications (value null: deleted) in the order of their ids
    * @throws StoreException if the disk fails; the database is as before
@@ -187,7 +195,8 @@ public final class ShardStore implements AutoCloseable {
   public void flush(
       Iterator<Write> blocks,
       byte[] state,
-      List<java.util.Map.Entry<Long, byte @Nullable []>> parameters) {
+      List<java.util.Map.Entry<Long, byte @Nullable []>> parameters,
+      @Nullable RowWrites rows) {
     Path file = staging.resolve(INGEST_PREFIX + flushes++ + ".sst");
     try (EnvOptions env = new EnvOptions();
         SstFileWriter writer = new SstFileWriter(env, options);
@@ -213,6 +222,9 @@ public final class ShardStore implements AutoCloseable {
           writer.put(key, value);
         }
       }
+      if (rows != null) {
+        write(rows, writer);
+      }
       writer.finish();
       database.ingestExternalFile(List.of(file.toString()), ingest);
     } catch (RocksDBException e) {
@@ -223,6 +235,93 @@ public final class ShardStore implements AutoCloseable {
       } catch (IOException leftForTheNextStart) {
         // The staging directory is emptied at the next start.
       }
+    }
+  }
+
+  private static void write(RowWrites rows, SstFileWriter writer) throws RocksDBException {
+    ByteBuffer key = ByteBuffer.allocateDirect(StoreKeys.ROW_BYTES);
+    while (rows.next()) {
+      RowLayout.seal(rows.row());
+      StoreKeys.putRow(key.clear(), rows.table(), rows.key());
+      writer.put(key.flip(), rows.row().asByteBuffer());
+    }
+  }
+
+  /** Rows of a flush, one after another, in the order of their tables (unsigned) and keys. */
+  public interface RowWrites {
+    /** Goes to the next row; false: there is none. */
+    boolean next();
+
+    /** The table of the present row. */
+    long table();
+
+    /** The key of the present row. */
+    long key();
+
+    /** The bytes of the present row, which nobody else changes; valid until {@link #next}. */
+    MemorySegment row();
+  }
+
+  /**
+   * Deletes all rows of tables that are gone, for good when this returns. It is not atomic with a
+   * flush: call it before the flush that says they are gone, so that what a crash in between leaves
+   * is a table without rows that the log is about to drop.
+   */
+  public void deleteRows(Collection<Long> tables) {
+    try (WriteOptions write = new WriteOptions().setDisableWAL(true);
+        FlushOptions flush = new FlushOptions().setWaitForFlush(true)) {
+      for (long table : tables) {
+        database.deleteRange(write, StoreKeys.firstRow(table), StoreKeys.rowsEnd(table));
+      }
+      if (!tables.isEmpty()) {
+        database.flush(flush);
+      }
+    } catch (RocksDBException e) {
+      throw failure("can't delete the rows of a table in " + directory, e);
+    }
+  }
+
+  /**
+   * Gives the stored rows of a table, in the order of their keys, until the consumer has enough.
+   */
+  public void forEachRow(long table, RowVisitor consumer) {
+    try (Slice to = new Slice(StoreKeys.rowsEnd(table));
+        ReadOptions read = new ReadOptions().setIterateUpperBound(to).setFillCache(false);
+        RocksIterator at = database.newIterator(read)) {
+      boolean more = true;
+      for (at.seek(StoreKeys.firstRow(table)); more && at.isValid(); at.next()) {
+        MemorySegment row = MemorySegment.ofArray(at.value());
+        RowKey key = StoreKeys.rowKey(at.key());
+        String fault = RowLayout.fault(row);
+        if (fault != null) {
+          throw damaged(key, fault);
+        }
+        more = consumer.visit(key.key(), row);
+      }
+      at.status();
+    } catch (RocksDBException e) {
+      throw failure("can't read the rows of a table in " + directory, e);
+    }
+  }
+
+  /** Takes a stored row; false: no more. */
+  public interface RowVisitor {
+    /** Takes it; the bytes are the visitor's. */
+    boolean visit(long key, MemorySegment row);
+  }
+
+  /** Reads rows, many at a time; for one thread at a time. */
+  public RowReads rowReads() {
+    return new RowReads(this, database);
+  }
+
+  /** Bytes of the rows of a table in the table files, as the database estimates them. */
+  public long rowBytes(long table) {
+    try (Slice from = new Slice(StoreKeys.firstRow(table));
+        Slice to = new Slice(StoreKeys.rowsEnd(table))) {
+      return database
+          .getApproximateSizes(List.of(new Range(from, to)), SizeApproximationFlag.INCLUDE_FILES)[
+          0];
     }
   }
 

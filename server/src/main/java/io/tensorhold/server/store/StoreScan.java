@@ -1,6 +1,7 @@
 package io.tensorhold.server.store;
 
 import io.tensorhold.server.base.BlockKey;
+import io.tensorhold.server.base.RowKey;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.rocksdb.ReadOptions;
@@ -20,6 +21,9 @@ public final class StoreScan implements AutoCloseable {
   public interface Visitor {
     /** Takes a block; the bytes are the visitor's. */
     void block(BlockKey key, MemorySegment block);
+
+    /** Takes a table's row; the bytes are the visitor's. */
+    void row(RowKey key, MemorySegment row);
 
     /** Takes the record of the shard's state. */
     void state(byte[] record);
@@ -67,6 +71,13 @@ public final class StoreScan implements AutoCloseable {
         throw store.damaged(StoreKeys.blockKey(key), fault);
       }
       visitor.block(StoreKeys.blockKey(key), block);
+    } else if (key[0] == StoreKeys.ROW) {
+      MemorySegment row = MemorySegment.ofArray(value);
+      String fault = RowLayout.fault(row);
+      if (fault != null) {
+        throw store.damaged(StoreKeys.rowKey(key), fault);
+      }
+      visitor.row(StoreKeys.rowKey(key), row);
     } else if (Arrays.equals(key, StoreKeys.STATE)) {
       visitor.state(value);
     } else {

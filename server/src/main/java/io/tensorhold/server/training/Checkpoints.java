@@ -73,7 +73,11 @@ final class Checkpoints {
       Set<ParameterRecord> parameters) {
     Map<Long, ParameterRecord> known = new HashMap<>();
     parameters.forEach(parameter -> known.put(parameter.id(), parameter));
-    Outcome outcome = log.machine().overlay().push(term, push, mark, known);
+    return acknowledged(term, log.machine().overlay().push(term, push, mark, known));
+  }
+
+  /** The answer to a push whose outcome is known at once. */
+  static CompletableFuture<PushDone> acknowledged(long term, Outcome outcome) {
     Refusal refusal = Refusals.of(outcome);
     if (refusal != null) {
       throw refusal;
@@ -82,11 +86,12 @@ final class Checkpoints {
   }
 
   /**
-   * Logs every block of a model that changed since the last checkpoint, and then how far the ranks
-   * had come with them.
+   * Logs every block of a model that changed since the last checkpoint, the rows that changed, and
+   * then how far the ranks had come with the blocks: what a crash in between leaves is a step that
+   * is to be made again, not one that is missing.
    */
   static CompletableFuture<Checkpointed> log(
-      ShardMachine machine,
+      ShardLog log,
       PushQueue queue,
       long term,
       Model model,
@@ -97,6 +102,7 @@ final class Checkpoints {
     }
     long first = model.getSpec().getParameters(0).getId();
     long last = model.getSpec().getParameters(count - 1).getId();
+    ShardMachine machine = log.machine();
     NavigableMap<BlockKey, Unit> blocks;
     byte[] steps;
     synchronized (machine) { // blocks and steps of one moment
@@ -116,9 +122,11 @@ final class Checkpoints {
               Set.of(Objects.requireNonNull(parameters.get(key.parameter()))),
               Math.min(unit.memory().byteSize(), Limits.TOUCHED_BYTES)));
     }
-    if (steps != null) {
-      commands.add(queue.command(Entry.steps(first, steps), Set.of(), 0));
-    }
+    CompletableFuture<Long> rows = new RowCheckpoint(log, queue, term, parameters).run();
+    commands.add(
+        steps == null
+            ? rows.thenApply(index -> new PushDone(index, term, false))
+            : rows.thenCompose(index -> queue.command(Entry.steps(first, steps), Set.of(), 0)));
     long total = bytes;
     return CompletableFuture.allOf(commands.toArray(CompletableFuture[]::new))
         .thenApply(

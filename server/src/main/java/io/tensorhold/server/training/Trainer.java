@@ -12,8 +12,10 @@ import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.raft.Leadership;
 import io.tensorhold.server.raft.ShardLog;
+import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
+import io.tensorhold.server.shard.RowsCommand;
 import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
 import io.tensorhold.wire.StepNeeds;
@@ -173,6 +175,28 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
+   * Does a push of rows that was checked against its table.
+   *
+   * @param expectTerm the term that the worker believes in; 0: any
+   */
+  public CompletableFuture<PushDone> pushRows(
+      Model model, int shard, RowsCommand push, ParameterRecord table, long expectTerm) {
+    ShardLog log = node.shard(shard);
+    Leadership leadership = log.leadership();
+    if (!leadership.leads()) {
+      throw notLeader(leadership);
+    }
+    workers.refuseEnded(push.tag().session());
+    if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
+      Checkpoints.requireTerm(log, model, leadership.term(), expectTerm, null);
+      return Checkpoints.acknowledged(
+          leadership.term(), log.machine().rows().pushToOverlay(leadership.term(), push, table));
+    }
+    long touched = (long) push.keys().length * table.rowBytes();
+    return shards.get(shard).queue().command(Entry.rows(push), Set.of(table), touched);
+  }
+
+  /**
    * The worker whose steps are counted; null: a gradient of an asynchronous model, like any push.
    */
   private @Nullable WorkerSession workerOf(Model model, long session) {
@@ -286,11 +310,7 @@ public final class Trainer implements AutoCloseable {
       throw notLeader(leadership);
     }
     return Checkpoints.log(
-        node.shard(shard).machine(),
-        shards.get(shard).queue(),
-        leadership.term(),
-        model,
-        parameters);
+        node.shard(shard), shards.get(shard).queue(), leadership.term(), model, parameters);
   }
 
   @Override

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 import io.tensorhold.numerics.BlockSums;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.Initializer;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.numerics.Norms;
 import io.tensorhold.numerics.Optimizer;
@@ -156,8 +157,33 @@ class OptimizerShardTest {
             Rounding.STOCHASTIC);
     ParameterRecord record = new ParameterRecord(9, DType.BF16, Codec.BF16, 7, 256, rule);
     assertThat(ParameterRecord.of(record.toBytes())).isEqualTo(record);
-    assertThatThrownBy(() -> ParameterRecord.of(new byte[] {3}))
-        .hasMessageContaining("value=3 known=1..2");
+  }
+
+  @Test
+  void recordsKeepAllOfATable() {
+    Initializer uniform = Initializer.of("uniform", Map.of("low", -0.5, "high", 0.25), 12);
+    ParameterRecord record =
+        new ParameterRecord(
+            9,
+            DType.F32,
+            Codec.F32,
+            0,
+            256,
+            rule("adagrad", Map.of("lr", 0.1), 0, 0),
+            new TableForm(12, uniform, -7));
+    assertThat(ParameterRecord.of(record.toBytes())).isEqualTo(record);
+  }
+
+  @Test
+  void recordsOfUnknownFormatsAndCutOnesAreRefused() {
+    assertThatThrownBy(() -> ParameterRecord.of(new byte[] {4}))
+        .hasMessageContaining("value=4 known=1..3");
+    assertThatThrownBy(() -> ParameterRecord.of(new byte[] {0}))
+        .hasMessageContaining("value=0 known=1..3");
+    for (byte format = 1; format <= 3; format++) {
+      byte[] alone = {format};
+      assertThatThrownBy(() -> ParameterRecord.of(alone)).hasMessageContaining("cut short");
+    }
   }
 
   @Test

@@ -1,0 +1,172 @@
+package io.tensorhold.client;
+
+import io.tensorhold.numerics.Codec;
+import io.tensorhold.proto.v1.Operation;
+import io.tensorhold.proto.v1.PushRowsHeader;
+import io.tensorhold.wire.ChannelSettings;
+import io.tensorhold.wire.ShardHash;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+
+/**
+ * The keys of a batch as the wire wants them: by shard, within a shard rising, each once; and where
+ * each stands in the caller's order.
+ *
+ * <p>Keys are sorted by their bytes, lowest first, with their positions (LSD radix sort); bytes
+ * that are the same in all keys are skipped, and they mostly are. Then one more pass sorts by
+ * shard.
+ */
+final class RowBatch {
+  /** Rows of one message at most. */
+  static final int MESSAGE_ROWS = 1 << 14;
+
+  private static final ValueLayout.OfFloat F32 =
+      ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
+  /** Distinct keys, in the order of the wire. */
+  final long[] keys;
+
+  /** How many of them there are. */
+  final int count;
+
+  /** The caller's positions, in the order of the wire; those of one key together, rising. */
+  final int[] positions;
+
+  /** Where the positions of each key begin; one more for the end. */
+  final int[] starts;
+
+  /** Where the keys of each shard begin; one more for the end. */
+  final int[] shardStarts;
+
+  RowBatch(Table table, long[] asked, int shards) {
+    int n = asked.length;
+    long[] sorted = asked.clone();
+    int[] order = new int[n];
+    for (int i = 0; i < n; i++) {
+      order[i] = i;
+    }
+    long varying = 0;
+    for (int i = 1; i < n; i++) {
+      varying |= asked[i] ^ asked[0];
+    }
+    long[] sortedTo = new long[n];
+    int[] orderTo = new int[n];
+    int[] counts = new int[257];
+    for (int shift = 0; shift < 64; shift += 8) {
+      if ((varying >>> shift & 0xff) == 0) {
+        continue;
+      }
+      int flip = shift == 56 ? 0x80 : 0; // negative keys come first
+      java.util.Arrays.fill(counts, 0);
+      for (int i = 0; i < n; i++) {
+        counts[(((int) (sorted[i] >>> shift) & 0xff) ^ flip) + 1]++;
+      }
+      for (int i = 0; i < 256; i++) {
+        counts[i + 1] += counts[i];
+      }
+      for (int i = 0; i < n; i++) {
+        int to = counts[((int) (sorted[i] >>> shift) & 0xff) ^ flip]++;
+        sortedTo[to] = sorted[i];
+        orderTo[to] = order[i];
+      }
+      long[] keysBefore = sorted;
+      sorted = sortedTo;
+      sortedTo = keysBefore;
+      int[] orderBefore = order;
+      order = orderTo;
+      orderTo = orderBefore;
+    }
+    int[] shardOf = new int[n];
+    int[] next = new int[shards + 1];
+    for (int i = 0; i < n; i++) {
+      shardOf[i] = ShardHash.shard(table.id(), sorted[i], shards);
+      next[shardOf[i] + 1]++;
+    }
+    for (int i = 0; i < shards; i++) {
+      next[i + 1] += next[i];
+    }
+    for (int i = 0; i < n; i++) {
+      int to = next[shardOf[i]]++;
+      sortedTo[to] = sorted[i];
+      orderTo[to] = order[i];
+    }
+    keys = sortedTo;
+    positions = orderTo;
+    starts = new int[n + 1];
+    shardStarts = new int[shards + 1];
+    count = distinct(next);
+  }
+
+  /** Keeps one of equal keys, which stand side by side. */
+  private int distinct(int[] shardEnds) {
+    int distinct = 0;
+    int from = 0;
+    for (int shard = 0; shard < shardStarts.length - 1; shard++) {
+      shardStarts[shard] = distinct;
+      for (int i = from; i < shardEnds[shard]; i++) {
+        if (i == from || keys[i] != keys[distinct - 1]) {
+          starts[distinct] = i;
+          keys[distinct++] = keys[i];
+        }
+      }
+      from = shardEnds[shard];
+    }
+    shardStarts[shardStarts.length - 1] = distinct;
+    starts[distinct] = positions.length;
+    return distinct;
+  }
+
+  int shards() {
+    return shardStarts.length - 1;
+  }
+
+  /** See {@link Session#pushRows}. */
+  static CompletableFuture<PushResult> push(
+      RowLanes lanes, Table table, Operation operation, long[] keys, float[] values, int shards) {
+    int dim = table.dim();
+    if (values.length != (long) keys.length * dim) {
+      throw new TensorholdException(
+          "PAYLOAD_LENGTH",
+          "%d rows of %s, of %d elements each, take %d values: value=%d"
+              .formatted(keys.length, table.name(), dim, (long) keys.length * dim, values.length));
+    }
+    RowBatch batch = new RowBatch(table, keys, shards);
+    int most = Math.max(1, Math.min(MESSAGE_ROWS, ChannelSettings.PUSH_PAYLOAD_BYTES / (4 * dim)));
+    List<CompletableFuture<PushResult>> parts = new ArrayList<>();
+    for (int shard = 0; shard < shards; shard++) {
+      int end = batch.shardStarts[shard + 1];
+      for (int from = batch.shardStarts[shard]; from < end; from += most) {
+        int to = Math.min(end, from + most);
+        PushRowsHeader.Builder header =
+            PushRowsHeader.newBuilder().setOperation(operation).setCodecValue(Codec.F32.id());
+        for (int i = from; i < to; i++) {
+          header.addKeys(batch.keys[i]);
+        }
+        parts.add(lanes.send(table, shard, header, batch.gather(operation, values, dim, from, to)));
+      }
+    }
+    return PushResult.all(parts);
+  }
+
+  /** The values of some keys, in the order of the wire. */
+  private MemorySegment gather(Operation operation, float[] values, int dim, int from, int to) {
+    MemorySegment rows = MemorySegment.ofArray(new byte[4 * dim * (to - from)]);
+    for (int i = from; i < to; i++) {
+      long at = 4L * dim * (i - from);
+      boolean last = operation == Operation.ASSIGN;
+      int first = last ? starts[i + 1] - 1 : starts[i];
+      MemorySegment.copy(values, positions[first] * dim, rows, F32, at, dim);
+      for (int more = first + 1; more < starts[i + 1]; more++) {
+        int source = positions[more] * dim;
+        for (int e = 0; e < dim; e++) {
+          rows.set(F32, at + 4L * e, rows.get(F32, at + 4L * e) + values[source + e]);
+        }
+      }
+    }
+    return rows;
+  }
+}
