@@ -5,6 +5,7 @@ from tensorhold.torch import RemoteOptimizer, pull_state_dict, push_state_dict
 
 from tensorhold.torch.checkpoint import StoreReader, StoreWriter, delete_checkpoint
 from tensorhold.torch.diloco import DiLoCo
+from tensorhold.torch.launching import launch
 from tensorhold.torch.optimizer import RemoteOptimizer
 from tensorhold.torch.state import create_from_module, pull_state_dict, push_state_dict
 
@@ -15,6 +16,7 @@ __all__ = [
     "StoreWriter",
     "create_from_module",
     "delete_checkpoint",
+    "launch",
     "pull_state_dict",
     "push_state_dict",
 ]
