@@ -143,6 +143,8 @@ class Parameter:
         self.optimizer = spec.optimizer.kind or model.spec.optimizer.kind
         if self.optimizer == "none":
             self.optimizer = ""
+        own = spec.optimizer if spec.optimizer.HasField("clip_value") else model.spec.optimizer
+        self.clip_value = own.clip_value
 
     @property
     def computable(self) -> bool:
@@ -221,6 +223,11 @@ class Model(Mapping[str, Parameter]):
     @property
     def checkpointed(self) -> bool:
         return self.spec.durability == types_pb2.CHECKPOINTED
+
+    @property
+    def clip_norm(self) -> float:
+        """Largest norm of the gradient of a step; 0: no limit."""
+        return self.spec.optimizer.clip_norm
 
     @property
     def nbytes(self) -> int:

@@ -28,7 +28,7 @@ def launch(work: Callable[..., None], workers: int, *arguments: Any) -> None:
         return
     from torch.multiprocessing.spawn import spawn
 
-    spawn(_process, (work, workers, arguments), nprocs=workers)
+    spawn(_process, (work, workers, arguments), nprocs=workers)  # type: ignore[no-untyped-call]
 
 
 def _process(
