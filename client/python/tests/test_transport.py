@@ -15,7 +15,7 @@ import tensorhold
 from tensorhold._call import PullCall
 from tensorhold._http2 import Connection, Pool
 from tensorhold._layout import shards_of
-from tensorhold._pull import _Plain
+from tensorhold._pull import Plain
 from tensorhold._transport import frame_prefix, split, varint
 from tensorhold.v1 import data_pb2
 
@@ -59,7 +59,7 @@ def outcome(address: str) -> tensorhold.TensorholdError:
 
     async def call() -> None:
         one = PullCall(Pool(), address, Nowhere(), 5, 5)
-        await one.write(_Plain(data_pb2.PullRequest(model_id=1)))
+        await one.write(Plain(data_pb2.PullRequest(model_id=1)))
         await one.done_writing()
         async for _ in one.headers():
             pass

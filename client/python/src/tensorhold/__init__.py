@@ -27,6 +27,7 @@ from tensorhold.errors import (
 )
 from tensorhold.gradients import GradientCodec
 from tensorhold.model import Model, Optimizer, Parameter, Tensor
+from tensorhold.tables import Table, TableSpec
 from tensorhold.worker import Worker
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "StaleError",
     "StepError",
     "StepRecord",
+    "Table",
+    "TableSpec",
     "Tensor",
     "TensorholdError",
     "UnavailableError",

@@ -123,7 +123,7 @@ class PullCall(_SocketCall[data_pb2.PullHeader]):
         timeout: float | None,
         patience: float = 0,
     ) -> None:
-        super().__init__(address, "Pull", data_pb2.PullHeader, sink)
+        super().__init__(address, "Blocks/Pull", data_pb2.PullHeader, sink)
         self._pool = pool
         self._timeout, self._patience = timeout, patience
         self._requests: list[Request] = []

@@ -86,14 +86,16 @@ class Cluster:
             patience: seconds that the server may send nothing.
         """
         if self.through_grpcio:
-            return GrpcCall(self.channel(address), "Pull", data_pb2.PullHeader, sink, timeout)
+            return GrpcCall(
+                self.channel(address), "Blocks/Pull", data_pb2.PullHeader, sink, timeout
+            )
         self._require_open()
         return PullCall(self._pool, address, sink, timeout, patience)
 
-    def push(
+    def stream(
         self, address: str, method: str, header_type: Callable[[], Any], sink: Sink[Any] | None
     ) -> PushCall[Any] | GrpcCall[Any]:
-        """Opens a stream of pushes: Push or PushPull."""
+        """Opens a stream of many requests and answers, such as Blocks/Push."""
         if self.through_grpcio:
             return GrpcCall(self.channel(address), method, header_type, sink, None)
         self._require_open()

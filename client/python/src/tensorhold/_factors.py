@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 
-from tensorhold._push import BlockPart, Message
+from tensorhold._blocks import BlockPart, Message
 from tensorhold.codecs import decode
 from tensorhold.errors import TensorholdError, error
 from tensorhold.model import Model

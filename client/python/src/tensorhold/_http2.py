@@ -90,7 +90,7 @@ class Connection:
         with self._room:
             self._stream_room = self._initial_room
         fields = [
-            (":method", "POST"), (":scheme", "http"), (":path", f"/tensorhold.v1.Blocks/{method}"),
+            (":method", "POST"), (":scheme", "http"), (":path", f"/tensorhold.v1.{method}"),
             (":authority", self.address), ("te", "trailers"), ("content-type", "application/grpc"),
             ("user-agent", "tensorhold-python"),
         ]  # fmt: skip

@@ -123,7 +123,7 @@ class BlockPull:
             address, _PullSink(self._missing), 10 * self._cluster.deadline, self._cluster.deadline
         )
         try:
-            await call.write(_Plain(request))
+            await call.write(Plain(request))
             await call.done_writing()
             async for _ in call.headers():
                 self._ends = self._cluster.ends()
@@ -131,7 +131,7 @@ class BlockPull:
             call.cancel()
 
 
-class _Plain:
+class Plain:
     """A request without payloads."""
 
     def __init__(self, message: data_pb2.PullRequest) -> None:

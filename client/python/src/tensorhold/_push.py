@@ -10,128 +10,60 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tensorhold._cluster import Cluster
-from tensorhold._layout import shards_of
-from tensorhold._pull import crc32c
-from tensorhold._transport import Piece, frame_prefix
-from tensorhold.codecs import Codec
+from tensorhold._transport import Piece
 from tensorhold.errors import TensorholdError, error, of_status
 from tensorhold.v1 import data_pb2
 
-PAYLOAD_BYTES = 1 << 20
-"""Of one message, at most; and so one log entry."""
-F32_BYTES = 16 << 20
-"""What a message decodes to, at most, whatever codec makes it small."""
-BLOCKS = 1024
+PUSH, PUSH_PULL, PUSH_ROWS = "Blocks/Push", "Blocks/PushPull", "Rows/PushRows"
 
 Updated = Callable[[Any], Sequence[memoryview]]
 """Where the blocks of a PushPull's answer go."""
 
 
-@dataclass(frozen=True)
-class BlockPart:
-    """What a push sends of one block: pieces, one for each run; no runs: the whole block."""
-
-    parameter_id: int
-    block: int
-    codec: Codec
-    pieces: Sequence[Piece]
-    payload_bytes: int
-    f32_bytes: int
-    runs: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class Message:
-    """Blocks of one shard that travel together; part and parts count them in a step."""
-
-    shard: int
-    part: int
-    parts: int
-    blocks: Sequence[BlockPart]
-
-
-def messages(
-    blocks: Iterable[BlockPart], shards: int, every_shard: Iterable[int] = ()
-) -> list[Message]:
-    """The messages of a push; `every_shard` get one, though it be empty."""
-    by_shard: dict[int, list[BlockPart]] = {shard: [] for shard in every_shard}
-    by_parameter: dict[int, list[BlockPart]] = {}
-    for block in blocks:
-        by_parameter.setdefault(block.parameter_id, []).append(block)
-    for parameter, some in by_parameter.items():
-        last = max(block.block for block in some)
-        of_block = shards_of(parameter, 0, last + 1, shards).tolist()
-        for block in some:
-            by_shard.setdefault(of_block[block.block], []).append(block)
-    made = []
-    for shard in sorted(by_shard):
-        cut = _cut(by_shard[shard])
-        made += [Message(shard, part, len(cut), some) for part, some in enumerate(cut)]
-    made.sort(key=lambda message: message.part)  # so that all shards have work at once
-    return made
-
-
-def _cut(blocks: Sequence[BlockPart]) -> list[list[BlockPart]]:
-    cut: list[list[BlockPart]] = [[]]
-    payload = decoded = 0
-    for block in blocks:
-        full = (
-            payload + block.payload_bytes > PAYLOAD_BYTES
-            or decoded + block.f32_bytes > F32_BYTES
-            or len(cut[-1]) == BLOCKS
-        )
-        if cut[-1] and full:
-            cut.append([])
-            payload = decoded = 0
-        cut[-1].append(block)
-        payload += block.payload_bytes
-        decoded += block.f32_bytes
-    return cut
-
-
-@dataclass(eq=False)
 class Pending:
-    """A push that is not acknowledged yet."""
+    """A push that is not acknowledged yet.
 
-    header: data_pb2.PushHeader
-    message: Message
-    payload: bool
-    updated: Updated | None
-    done: Callable[[data_pb2.PushResponse | TensorholdError], None]
-    ended: bool = False
-    expiry: asyncio.TimerHandle | None = field(default=None)
-    _described: Sequence[data_pb2.BlockHeader] | None = field(default=None)
+    Args:
+        header: its own, completed when it is numbered.
+        shard: that it goes to.
+        method: PUSH, PUSH_PULL or PUSH_ROWS.
+        nbytes: of its payload.
+        f32_bytes: what that is as f32.
+        updated: takes the blocks of an answer to PUSH_PULL.
+    """
 
-    @property
-    def bytes(self) -> int:
-        """Of its payload."""
-        return sum(one.payload_bytes for one in self.message.blocks) if self.payload else 0
+    def __init__(
+        self,
+        header: Any,
+        shard: int,
+        method: str,
+        nbytes: int,
+        f32_bytes: int,
+        updated: Updated | None = None,
+    ) -> None:
+        self.header, self.shard, self.method = header, shard, method
+        self.nbytes, self.f32_bytes = nbytes, f32_bytes
+        self.updated = updated
+        self.done: Callable[[data_pb2.PushResponse | TensorholdError], None] = lambda _: None
+        self.expiry: asyncio.TimerHandle | None = None
 
     def encoded(self) -> Sequence[Piece]:
         """The message as it is sent; checksums are made here, where the bytes are needed next."""
-        if self._described is None:
-            self._described = [_describe(block) for block in self.message.blocks]
-        header = data_pb2.PushHeader(blocks=self._described)
-        header.MergeFrom(self.header)
-        prefix = frame_prefix(header, self.bytes)
-        if not self.payload:
-            return [prefix]
-        return [prefix, *(piece for block in self.message.blocks for piece in block.pieces)]
+        raise NotImplementedError
 
 
 class Lane:
     """The pushes of one session to one shard, over one stream at a time."""
 
-    def __init__(self, pusher: Pusher, shard: int, with_blocks: bool) -> None:
+    def __init__(self, pusher: Pusher, shard: int, method: str) -> None:
         self._pusher = pusher
         self._cluster = pusher.cluster
         self._shard = shard
-        self._with_blocks = with_blocks
+        self._method = method
         self._unacked: dict[int, Pending] = {}
         self._wake = asyncio.Event()
         self._answered = False
@@ -172,15 +104,15 @@ class Lane:
                         self._end(seq, failure)
 
     async def _stream(self, leader: str) -> None:
-        method = "PushPull" if self._with_blocks else "Push"
-        kind = data_pb2.PushPullHeader if self._with_blocks else data_pb2.PushResponse
-        call = self._cluster.push(leader, method, kind, self if self._with_blocks else None)
+        with_blocks = self._method == PUSH_PULL
+        kind = data_pb2.PushPullHeader if with_blocks else data_pb2.PushResponse
+        call = self._cluster.stream(leader, self._method, kind, self if with_blocks else None)
         writer = asyncio.get_running_loop().create_task(self._write(call))
         try:
             async for header in call.headers():
-                if self._with_blocks:
+                if with_blocks:
                     self._pusher.pulled_bytes += sum(one.payload_bytes for one in header.blocks)
-                self._take(header.ack if self._with_blocks else header)
+                self._take(header.ack if with_blocks else header)
             raise error("UNAVAILABLE", "the server ended the stream")
         finally:
             writer.cancel()
@@ -225,7 +157,6 @@ class Lane:
     def _end(self, seq: int, what: data_pb2.PushResponse | TensorholdError) -> None:
         pending = self._unacked.pop(seq, None)
         if pending is not None:
-            pending.ended = True
             if pending.expiry is not None:
                 pending.expiry.cancel()
             pending.done(what)
@@ -298,7 +229,7 @@ class Pusher:
         self.pushed_bytes = 0
         self.pushed_as_f32 = 0
         self.pulled_bytes = 0
-        self._lanes: dict[tuple[int, bool], Lane] = {}
+        self._lanes: dict[tuple[int, str], Lane] = {}
         self._outstanding: dict[int, None] = {}
         self._last_seq = 0
         self._terms: dict[int, int] = {}
@@ -323,58 +254,47 @@ class Pusher:
         return self._last_seq
 
     async def send(
-        self,
-        messages: Sequence[Message],
-        header: data_pb2.PushHeader,
-        updated: Updated | None = None,
-        checkpointed: bool = False,
-        payload: bool = True,
+        self, pushes: Sequence[Pending], checkpointed: bool = False
     ) -> list[data_pb2.PushResponse]:
-        """Sends messages until all are answered, and gives the answers.
+        """Sends pushes until all are answered, and gives the answers.
 
         Args:
-            header: what all messages of the push have in common.
-            updated: takes the blocks as they are afterwards; None: they are not sent.
             checkpointed: the model is, so that a change of leader is to be noticed.
-            payload: False: it was sent before, and only described now.
 
         Raises:
             TensorholdError: the first failure of any, when all have ended.
         """
-        answers: list[Any] = [None] * len(messages)
+        answers: list[Any] = [None] * len(pushes)
         under_way: dict[int, Lane] = {}
         over = asyncio.Event()
 
-        def begin(i: int, message: Message) -> None:
-            own = data_pb2.PushHeader()
-            own.CopyFrom(header)
-            own.session, own.shard, own.seq = self.session, message.shard, self._number()
-            own.without_payload = not payload
-            if header.step:
-                own.part, own.parts = message.part, message.parts
+        def begin(i: int, push: Pending) -> None:
+            seq = self._number()
+            push.header.session, push.header.seq = self.session, seq
             if checkpointed:
-                own.expect_term = self._terms.get(message.shard, 0)
+                push.header.expect_term = self._terms.get(push.shard, 0)
 
             def done(what: data_pb2.PushResponse | TensorholdError) -> None:
                 answers[i] = what
-                del self._outstanding[own.seq]
-                self._room.give(pending.bytes)
-                del under_way[own.seq]
+                del self._outstanding[seq], under_way[seq]
+                self._room.give(push.nbytes)
                 if not under_way:
                     over.set()
                 if not isinstance(what, TensorholdError):
-                    self._answered(pending, what)
+                    self._terms[push.shard] = what.term
+                    self.pushed_bytes += push.nbytes
+                    self.pushed_as_f32 += push.f32_bytes
 
-            pending = Pending(own, message, payload, updated, done)
-            lane = under_way[own.seq] = self._lane(message.shard, updated is not None)
-            lane.push(pending)
+            push.done = done
+            under_way[seq] = self._lane(push.shard, push.method)
+            under_way[seq].push(push)
 
         try:
-            for i, message in enumerate(messages):
-                await self._room.take(sum(b.payload_bytes for b in message.blocks) * payload)
+            for i, push in enumerate(pushes):
+                await self._room.take(push.nbytes)
                 if self.closed:
                     raise error("CANCELLED", "the session is closed")
-                begin(i, message)
+                begin(i, push)
             while under_way:
                 over.clear()
                 await over.wait()
@@ -387,34 +307,13 @@ class Pusher:
                 raise answer
         return answers
 
-    def _answered(self, pending: Pending, ack: data_pb2.PushResponse) -> None:
-        self._terms[pending.message.shard] = ack.term
-        self.pushed_bytes += pending.bytes
-        if pending.payload:
-            self.pushed_as_f32 += sum(block.f32_bytes for block in pending.message.blocks)
-
-    def _lane(self, shard: int, with_blocks: bool) -> Lane:
-        lane = self._lanes.get((shard, with_blocks))
+    def _lane(self, shard: int, method: str) -> Lane:
+        lane = self._lanes.get((shard, method))
         if lane is None:
-            lane = self._lanes[shard, with_blocks] = Lane(self, shard, with_blocks)
+            lane = self._lanes[shard, method] = Lane(self, shard, method)
         return lane
 
     def close(self) -> None:
         self.closed = True
         for lane in self._lanes.values():
             lane.close()
-
-
-def _describe(block: BlockPart) -> data_pb2.BlockHeader:
-    crc = 0
-    for piece in block.pieces:
-        crc = crc32c(piece, crc)
-    return data_pb2.BlockHeader(
-        parameter_id=block.parameter_id,
-        block=block.block,
-        codec=int(block.codec),  # type: ignore[arg-type]
-        payload_bytes=block.payload_bytes,
-        runs=block.runs,
-        crc32c=crc,
-        has_crc=True,
-    )

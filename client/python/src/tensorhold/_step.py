@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tensorhold._blocks import BlockPush, Message
 from tensorhold._factors import GatheredFactors, clips_its_own, gathers, own_factors
-from tensorhold._push import Message, Updated
+from tensorhold._push import Updated
 from tensorhold._values import Array, memory
 from tensorhold.codecs import Codec
 from tensorhold.errors import DeadlineError, error
@@ -108,7 +109,8 @@ class StepCore:
             header = data_pb2.PushHeader(factors=factors)
             header.MergeFrom(self._header)
         session, model = self._worker.session, self._worker.model
-        return await session.pusher.send(filled, header, self._updated, model.checkpointed, payload)
+        pushes = [BlockPush(one, header, self._updated, payload) for one in filled]
+        return await session.pusher.send(pushes, model.checkpointed)
 
     async def finish(self) -> None:
         """Returns when every shard has made the step; the worker's clock goes on then."""

@@ -1,4 +1,4 @@
-"""Calls of the Blocks service: messages of a header and of payloads that are not copied in between.
+"""Calls of Blocks and Rows: messages of a header and of payloads that are not copied in between.
 
 On the wire a message is what proto/ says: field 1 is the header, field 15 all payloads, one after
 another. A sink names the memory that payloads are received into.
@@ -118,7 +118,7 @@ class GrpcCall(Generic[H]):
     ) -> None:
         self._header_type = header_type
         self._sink = sink
-        multi = channel.stream_stream(f"/tensorhold.v1.Blocks/{method}", _unchanged, _unchanged)
+        multi = channel.stream_stream(f"/tensorhold.v1.{method}", _unchanged, _unchanged)
         self._call = multi(timeout=timeout, wait_for_ready=False)
 
     async def write(self, request: Request) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from tensorhold._layout import shards_of
 from tensorhold.codecs import Codec
 from tensorhold.errors import error
+from tensorhold.tables import Table
 from tensorhold.v1 import types_pb2
 
 _NUMPY: dict[str, str] = {
@@ -181,13 +182,18 @@ class Parameter:
 
 
 class Model(Mapping[str, Parameter]):
-    """A model as it was when it was asked for: its parameters by name, in order."""
+    """A model as it was when it was asked for: its dense parameters by name, and its tables."""
 
     def __init__(self, message: types_pb2.Model, shard_count: int) -> None:
         self.message = message
         self.spec = message.spec
         self.shard_count = shard_count
-        self._parameters = {spec.name: Parameter(self, spec) for spec in self.spec.parameters}
+        dense = [spec for spec in self.spec.parameters if not spec.HasField("table")]
+        self._parameters = {spec.name: Parameter(self, spec) for spec in dense}
+        self.tables = {
+            spec.name: Table(self, spec) for spec in self.spec.parameters if spec.HasField("table")
+        }
+        """Its tables by name."""
         self._by_id = {one.id: one for one in self._parameters.values()}
 
     @property
@@ -243,6 +249,21 @@ class Model(Mapping[str, Parameter]):
             found.update(map(int, set(shards_of(one.id, 0, one.blocks, self.shard_count))))
         return sorted(found)
 
+    def table(self, name: str) -> Table:
+        """A table of the model.
+
+        Raises:
+            UnknownError: PARAMETER_UNKNOWN.
+        """
+        found = self.tables.get(name)
+        if found is None:
+            known = ", ".join(list(self.tables)[:8]) or "none"
+            raise error(
+                "PARAMETER_UNKNOWN",
+                f'model "{self.name}" has no table "{name}"; its tables are {known}',
+            )
+        return found
+
     def by_id(self, parameter_id: int) -> Parameter:
         return self._by_id[parameter_id]
 
@@ -258,6 +279,7 @@ class Model(Mapping[str, Parameter]):
             raise error(
                 "PARAMETER_UNKNOWN",
                 f'model "{self.name}" has no parameter "{name}"'
+                + (": that is a table, see Model.table" if name in self.tables else "")
                 + (f"; near it are {', '.join(near)}" if near else ""),
             )
         return found
@@ -296,6 +318,7 @@ class Model(Mapping[str, Parameter]):
         ]
         if len(self) > len(rows):
             lines.append(f"  … {len(self) - len(rows)} more")
+        lines += [f"  {table!r}" for table in list(self.tables.values())[:20]]
         return "\n".join(lines)
 
     def plot_storage(self, ax: Any = None) -> Any:

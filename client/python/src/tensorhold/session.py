@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from tensorhold._blocks import BlockPart, BlockPush, messages
 from tensorhold._cluster import Cluster
 from tensorhold._factors import clips_its_own, gathers, own_factors
 from tensorhold._layout import bounds_of
-from tensorhold._push import BlockPart, Pusher, Updated, messages
+from tensorhold._push import Pusher, Updated
+from tensorhold._rows import row_pushes
 from tensorhold._step import StepCore, StepRecord
 from tensorhold._values import Array, checked, slice_parts, whole_parts
 from tensorhold.codecs import Codec
 from tensorhold.errors import DeadlineError, TensorholdError, error
 from tensorhold.gradients import Encoder, StepPlan, in_order
 from tensorhold.model import Model, Parameter
+from tensorhold.tables import Table
 from tensorhold.v1 import data_pb2, training_pb2, types_pb2
 
 CALL_SECONDS = 5.0
@@ -87,9 +90,13 @@ class SessionCore:
         if operation == "gradient" and clips_its_own(model):
             parts = list(parts)
             header.factors.CopyFrom(own_factors(model, parts))
-        await self.pusher.send(
-            messages(parts, model.shard_count), header, updated, model.checkpointed
-        )
+        pushes = [BlockPush(one, header, updated) for one in messages(parts, model.shard_count)]
+        await self.pusher.send(pushes, model.checkpointed)
+
+    async def push_rows(self, table: Table, keys: Any, values: Any, operation: str) -> None:
+        """Sends rows of a table; returns when all are acknowledged."""
+        pushes = row_pushes(table, keys, values, operation_of(operation), self.cluster.shard_count)
+        await self.pusher.send(pushes, table.model.checkpointed)
 
     def updated_into(self, model: Model, targets: Mapping[int, memoryview]) -> Updated:
         """Puts the f32 blocks of an answer where they belong."""
