@@ -10,7 +10,7 @@ import torch
 from test_training import backward, data, difference, network, together
 
 import tensorhold
-from tensorhold import GradientCodec, Optimizer
+from tensorhold import GradientCodec, Optimizer, Tensor
 from tensorhold.torch import RemoteOptimizer, create_from_module
 
 

@@ -137,6 +137,15 @@ def test_large_frames_follow_the_acknowledgement_that_allows_them():
         assert [kind for kind, _ in frames[:first]].count(4) == 3  # its own, and both answers
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+def test_data_to_a_host_that_is_gone_ends_the_connection():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = Connection(f"127.0.0.1:{listener.getsockname()[1]}")
+        limit = connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        connection.close()
+    assert limit == 30_000
+
+
 def ends(connection: Connection) -> None:
     with pytest.raises(tensorhold.UnavailableError):
         connection.next_message()

@@ -198,6 +198,9 @@ class PushCall(_SocketCall[H]):
         except TensorholdError as failure:
             self._tell(failure)
             return
+        except OSError as failure:  # of a socket that was cut while it was set up
+            self._tell(error("UNAVAILABLE", f"{self._address}: {failure}"))
+            return
         if self._cancelled:
             connection.close()
         self._start(lambda: self._send(connection), "send")
