@@ -103,7 +103,13 @@ def test_two_ranks_clip_the_mean_of_their_gradients(client, name):
     """A tensor on several shards, so that sums of all of them meet."""
     shape = (700, 1024)
     adam = Optimizer("adam", {"lr": 1e-2}, clip_norm=0.5)
-    client.create_model(name, {"w": shape, "b": (7,)}, optimizer=adam, consistency="bsp", workers=2)
+    client.create_model(
+        name,
+        {"w": Tensor(shape, block_elements=1 << 15), "b": (7,)},
+        optimizer=adam,
+        consistency="bsp",
+        workers=2,
+    )
     random = np.random.default_rng(3)
     gradients = [
         [{"w": random.normal(size=shape).astype(np.float32), "b": np.ones(7, np.float32)}
