@@ -25,11 +25,17 @@ def run(*command: str) -> str:
 @pytest.mark.parametrize("launcher", [(), ("-m", "torch.distributed.run", "--nproc-per-node=2")])
 def test_the_textbooks_loop_learns_digits(own_server, launcher):
     example = str(HERE / "examples" / "textbook.py")
-    printed = run(*launcher, example, own_server.address, "--workers", "2", "--epochs", "6")
+    printed = run(*launcher, example, own_server.address, "2", "6")
     sizes = re.findall(r"digits(-q8)?: ([\d,]+) bytes, (0\.\d+)", printed)
     assert [one[0] for one in sizes] == ["", "-q8"]
     assert int(sizes[1][1].replace(",", "")) < 0.3 * int(sizes[0][1].replace(",", ""))
     assert all(float(one[2]) > 0.8 for one in sizes)
+
+
+def test_the_readme_prints_the_textbooks_loop():
+    code = (HERE / "examples" / "textbook.py").read_text()
+    assert f"```python\n{code}```" in (HERE / "README.md").read_text()
+    assert len([line for line in code.splitlines() if line.strip()]) <= 42
 
 
 def test_the_readmes_example_runs(own_server):

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import tensorhold
-from tensorhold._call import SocketCall
+from tensorhold._call import PullCall
 from tensorhold._http2 import Connection, Pool
 from tensorhold._layout import shards_of
+from tensorhold._pull import Plain
 from tensorhold._transport import frame_prefix, split, varint
 from tensorhold.v1 import data_pb2
 
@@ -57,8 +58,8 @@ def outcome(address: str) -> tensorhold.TensorholdError:
             pass
 
     async def call() -> None:
-        one = SocketCall(Pool(), address, "Pull", data_pb2.PullHeader, Nowhere(), 5, 5)
-        await one.write(data_pb2.PullRequest(model_id=1), ())
+        one = PullCall(Pool(), address, Nowhere(), 5, 5)
+        await one.write(Plain(data_pb2.PullRequest(model_id=1)))
         await one.done_writing()
         async for _ in one.headers():
             pass
@@ -100,6 +101,55 @@ ONE_BLOCK = data_pb2.PullHeader(blocks=[data_pb2.BlockHeader(payload_bytes=8)])
 )  # fmt: skip
 def test_a_peer_that_breaks_the_protocol_ends_the_call(peer, answer, reason):
     assert outcome(peer(answer)).reason == reason
+
+
+def test_large_frames_follow_the_acknowledgement_that_allows_them():
+    def serve(accepted: socket.socket, frames: list[tuple[int, int]]) -> None:
+        with accepted, accepted.makefile("rb") as reader:
+            reader.read(24)
+            accepted.sendall(frame(4, 0, 0) + frame(8, 0, 0, struct.pack(">I", 8 << 20)))
+            received = 0
+            while received < 1 << 20:
+                head = reader.read(9)
+                size, kind = int.from_bytes(head[:3], "big"), head[3]
+                reader.read(size)
+                frames.append((kind, size))
+                if kind == 0:
+                    received += size
+                if kind == 0 and received == 65535:  # all that the first window takes
+                    settings = struct.pack(">HIHI", 4, 8 << 20, 5, 256 << 10)
+                    accepted.sendall(frame(4, 0, 0, settings))
+
+    for _ in range(20):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            connection = Connection(f"127.0.0.1:{listener.getsockname()[1]}")
+            accepted, _ = listener.accept()
+        frames: list[tuple[int, int]] = []
+        peer = threading.Thread(target=serve, args=(accepted, frames))
+        peer.start()
+        connection.begin("Push", None)
+        answers = threading.Thread(target=ends, args=(connection,))
+        answers.start()
+        connection.message([bytes(1 << 20)])
+        peer.join()
+        answers.join()
+        first = next(i for i, (kind, size) in enumerate(frames) if kind == 0 and size > 16384)
+        assert [kind for kind, _ in frames[:first]].count(4) == 3  # its own, and both answers
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+def test_data_to_a_host_that_is_gone_ends_the_connection():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = Connection(f"127.0.0.1:{listener.getsockname()[1]}")
+        limit = connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        connection.close()
+    assert limit == 30_000
+
+
+def ends(connection: Connection) -> None:
+    with pytest.raises(tensorhold.UnavailableError):
+        connection.next_message()
+    connection.close()
 
 
 def test_nobody_listens():

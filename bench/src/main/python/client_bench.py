@@ -23,6 +23,7 @@ from tensorhold.torch import (
 
 MIB = 1 << 20
 ROUNDS = 8
+WARM = 10  # rounds in which the server's compiler is still at work
 
 
 def rate(work, nbytes):
@@ -37,24 +38,37 @@ def rate(work, nbytes):
 
 
 def state_dicts(servers):
+    """Both transports in turn, so that the server is as warm for one as for the other."""
     state = {f"layer.{i}.weight": torch.randn(4 * MIB) for i in range(16)}  # 16 x 16 MiB
+    shapes = {key: one.shape for key, one in state.items()}
     into = {key: torch.empty_like(one) for key, one in state.items()}
-    nbytes = 256 * MIB
-    rates = {}
-    with tensorhold.connect(servers, deadline=60) as client:
-        arrays = {key: one.shape for key, one in state.items()}
-        for suffix, slow in (("", False), ("_grpcio", True)):
-            model = client.create_model("state" + suffix, arrays, durability="checkpointed")
-            client.core.cluster.through_grpcio = slow
-            rates["push_gbs" + suffix] = rate(
-                lambda model=model: push_state_dict(client, model, state), nbytes
-            )
-            rates["pull_gbs" + suffix] = rate(
-                lambda model=model: pull_state_dict(client, model, into), nbytes
-            )
-            assert all(torch.equal(state[key], into[key]) for key in state)
-            client.delete_model("state" + suffix)
-    return rates
+    seconds = {}
+
+    def timed(what, work):
+        began = time.perf_counter()
+        work()
+        seconds.setdefault(what, []).append(time.perf_counter() - began)
+
+    with (
+        tensorhold.connect(servers, deadline=60) as own,
+        tensorhold.connect(servers, deadline=60) as slow,
+    ):
+        slow.core.cluster.through_grpcio = True
+        clients = {"": own, "_grpcio": slow}
+        for suffix in clients:
+            own.create_model("state" + suffix, shapes, durability="checkpointed")
+        for _ in range(WARM + ROUNDS):
+            for suffix, client in clients.items():
+                model = client.model("state" + suffix)
+                timed("push_gbs" + suffix, lambda: push_state_dict(client, model, state))
+                timed("pull_gbs" + suffix, lambda: pull_state_dict(client, model, into))
+        assert all(torch.equal(state[key], into[key]) for key in state)
+        for suffix in clients:
+            own.delete_model("state" + suffix)
+    return {
+        what: round(256 * MIB / statistics.median(some[WARM:]) / 1e9, 3)
+        for what, some in seconds.items()
+    }
 
 
 HELD = {}

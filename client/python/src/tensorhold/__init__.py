@@ -9,6 +9,7 @@
 """
 
 from tensorhold import aio
+from tensorhold._step import StepRecord
 from tensorhold.client import Client, Session, connect
 from tensorhold.codecs import Codec
 from tensorhold.errors import (
@@ -26,7 +27,7 @@ from tensorhold.errors import (
 )
 from tensorhold.gradients import GradientCodec
 from tensorhold.model import Model, Optimizer, Parameter, Tensor
-from tensorhold.session import StepRecord
+from tensorhold.tables import Table, TableSpec
 from tensorhold.worker import Worker
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "StaleError",
     "StepError",
     "StepRecord",
+    "Table",
+    "TableSpec",
     "Tensor",
     "TensorholdError",
     "UnavailableError",

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import grpc
 
-from tensorhold._call import SocketCall
+from tensorhold._call import PullCall, PushCall
 from tensorhold._http2 import Pool
 from tensorhold._transport import GrpcCall, Sink
 from tensorhold.errors import DeadlineError, TensorholdError, error, of_rpc
-from tensorhold.v1 import cluster_pb2
+from tensorhold.v1 import cluster_pb2, data_pb2
 
 MAP_SECONDS = 2.0
 ATTEMPT_SECONDS = 5.0
@@ -61,7 +61,7 @@ class Cluster:
         self._map: cluster_pb2.ClusterMap | None = None
         self._pool = Pool()
         self.through_grpcio = False
-        """Pulls go through grpcio, as pushes do: slower, for comparison and as a way out."""
+        """Blocks go through grpcio too: slower, for comparison and as a way out."""
         self.closed = False
 
     def ends(self) -> float:
@@ -69,34 +69,41 @@ class Cluster:
         return time.monotonic() + self.deadline
 
     def channel(self, address: str) -> grpc.aio.Channel:
-        if self.closed:
-            raise error("CANCELLED", "the client is closed")
+        self._require_open()
         channel = self._channels.get(address)
         if channel is None:
             channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
             self._channels[address] = channel
         return channel
 
-    def open(
-        self,
-        address: str,
-        method: str,
-        header_type: Callable[[], Any],
-        sink: Sink[Any] | None,
-        timeout: float | None = None,
-        patience: float = 0,
-    ) -> SocketCall[Any] | GrpcCall[Any]:
-        """Opens a call of the Blocks service.
+    def pull(
+        self, address: str, sink: Sink[data_pb2.PullHeader], timeout: float, patience: float
+    ) -> PullCall | GrpcCall[data_pb2.PullHeader]:
+        """Opens a Pull.
 
         Args:
-            timeout: seconds of the whole call; None: no end.
-            patience: seconds that the server may send nothing; 0: no end.
+            timeout: seconds of the whole call.
+            patience: seconds that the server may send nothing.
         """
+        if self.through_grpcio:
+            return GrpcCall(
+                self.channel(address), "Blocks/Pull", data_pb2.PullHeader, sink, timeout
+            )
+        self._require_open()
+        return PullCall(self._pool, address, sink, timeout, patience)
+
+    def stream(
+        self, address: str, method: str, header_type: Callable[[], Any], sink: Sink[Any] | None
+    ) -> PushCall[Any] | GrpcCall[Any]:
+        """Opens a stream of many requests and answers, such as Blocks/Push."""
+        if self.through_grpcio:
+            return GrpcCall(self.channel(address), method, header_type, sink, None)
+        self._require_open()
+        return PushCall(address, method, header_type, sink)
+
+    def _require_open(self) -> None:
         if self.closed:
             raise error("CANCELLED", "the client is closed")
-        if self.through_grpcio or method != "Pull":
-            return GrpcCall(self.channel(address), method, header_type, sink, timeout)
-        return SocketCall(self._pool, address, method, header_type, sink, timeout, patience)
 
     async def unary(
         self, address: str, method: str, request: Any, answer: type[M], seconds: float

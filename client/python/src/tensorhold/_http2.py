@@ -38,6 +38,8 @@ FRAME_BYTES = 4 << 20
 MESSAGE_BYTES = 8 << 20
 HEADER_BLOCK_BYTES = 64 << 10
 CONNECT_SECONDS = 5.0
+UNHEARD_SECONDS = 30.0
+"""How long what was sent may stay unacknowledged by the peer's host."""
 SMALL = 4096
 
 _SETTINGS = struct.pack(">HIHIHI", 2, 0, 4, WINDOW, 5, FRAME_BYTES)  # no push, window, frame size
@@ -63,6 +65,11 @@ class Connection:
         for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 1)):
             if hasattr(socket, option):
                 self.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A host that is gone: keepalive is for idle connections, this for data under way.
+            self.socket.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNHEARD_SECONDS)
+            )
         self._encoder, self._decoder = hpack.Encoder(), hpack.Decoder()
         self._sending = threading.Lock()
         self._room = threading.Condition()
@@ -90,7 +97,7 @@ class Connection:
         with self._room:
             self._stream_room = self._initial_room
         fields = [
-            (":method", "POST"), (":scheme", "http"), (":path", f"/tensorhold.v1.Blocks/{method}"),
+            (":method", "POST"), (":scheme", "http"), (":path", f"/tensorhold.v1.{method}"),
             (":authority", self.address), ("te", "trailers"), ("content-type", "application/grpc"),
             ("user-agent", "tensorhold-python"),
         ]  # fmt: skip
@@ -229,6 +236,8 @@ class Connection:
         return [(str(key), str(value)) for key, value in self._decoder.decode(payload)]
 
     def _settings(self, payload: bytes) -> None:
+        # First the acknowledgement: until it is read, the old frame size is the largest allowed.
+        self._send(_frame(SETTINGS, ACK, 0, b""))
         with self._room:
             for key, value in struct.iter_unpack(">HI", payload):
                 if key == 4:
@@ -237,7 +246,6 @@ class Connection:
                 elif key == 5:
                     self._frame_bytes = value
             self._room.notify_all()
-        self._send(_frame(SETTINGS, ACK, 0, b""))
 
     def fill(self, view: memoryview) -> None:
         """Fills a view with the next bytes of the call's messages."""

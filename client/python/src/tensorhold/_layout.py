@@ -17,9 +17,14 @@ Bounds = tuple[tuple[int, int], ...]
 
 
 def shards_of(parameter_id: int, first: int, count: int, shards: int) -> NDArray[np.int64]:
-    """The shard of each of `count` blocks; the hash is part of the protocol (docs/formats.md)."""
+    """The shard of each of `count` blocks."""
+    return shards_of_keys(parameter_id, np.arange(first, first + count), shards)
+
+
+def shards_of_keys(parameter_id: int, keys: NDArray[np.int64], shards: int) -> NDArray[np.int64]:
+    """The shard of each block or row; the hash is part of the protocol (docs/formats.md)."""
     with np.errstate(over="ignore"):
-        z = np.arange(first + 1, first + count + 1, dtype=np.uint64)
+        z = keys.astype(np.int64).view(np.uint64) + np.uint64(1)
         z += np.uint64((parameter_id * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

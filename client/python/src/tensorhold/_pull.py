@@ -11,6 +11,7 @@ import numpy as np
 
 from tensorhold._cluster import Cluster
 from tensorhold._layout import shards_of
+from tensorhold._transport import Piece
 from tensorhold.errors import TensorholdError, error
 from tensorhold.v1 import data_pb2
 
@@ -118,21 +119,26 @@ class BlockPull:
             catalog_index=self._model.catalog_index,
             loading=self._loading,
         )
-        call = self._cluster.open(
-            address,
-            "Pull",
-            data_pb2.PullHeader,
-            _PullSink(self._missing),
-            10 * self._cluster.deadline,
-            self._cluster.deadline,
+        call = self._cluster.pull(
+            address, _PullSink(self._missing), 10 * self._cluster.deadline, self._cluster.deadline
         )
         try:
-            await call.write(request, ())
+            await call.write(Plain(request))
             await call.done_writing()
             async for _ in call.headers():
                 self._ends = self._cluster.ends()
         finally:
             call.cancel()
+
+
+class Plain:
+    """A request without payloads."""
+
+    def __init__(self, message: data_pb2.PullRequest) -> None:
+        self._message = message
+
+    def encoded(self) -> Sequence[Piece]:
+        return [self._message.SerializeToString()]
 
 
 class _PullSink:

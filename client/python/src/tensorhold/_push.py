@@ -8,105 +8,62 @@ when the stream breaks. The shard knows which of it was applied.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tensorhold._cluster import Cluster
-from tensorhold._layout import shards_of
-from tensorhold._pull import crc32c
 from tensorhold._transport import Piece
-from tensorhold.codecs import Codec
 from tensorhold.errors import TensorholdError, error, of_status
 from tensorhold.v1 import data_pb2
 
-PAYLOAD_BYTES = 1 << 20
-"""Of one message, at most; and so one log entry."""
-F32_BYTES = 16 << 20
-"""What a message decodes to, at most, whatever codec makes it small."""
-BLOCKS = 1024
+PUSH, PUSH_PULL, PUSH_ROWS = "Blocks/Push", "Blocks/PushPull", "Rows/PushRows"
 
 Updated = Callable[[Any], Sequence[memoryview]]
 """Where the blocks of a PushPull's answer go."""
 
 
-@dataclass(frozen=True)
-class BlockPart:
-    """What a push sends of one block: pieces, one for each run; no runs: the whole block."""
-
-    parameter_id: int
-    block: int
-    codec: Codec
-    pieces: Sequence[Piece]
-    payload_bytes: int
-    f32_bytes: int
-    runs: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class Message:
-    """Blocks of one shard that travel together; part and parts count them in a step."""
-
-    shard: int
-    part: int
-    parts: int
-    blocks: Sequence[BlockPart]
-
-
-def messages(
-    blocks: Iterable[BlockPart], shards: int, every_shard: Iterable[int] = ()
-) -> list[Message]:
-    """The messages of a push; `every_shard` get one, though it be empty."""
-    by_shard: dict[int, list[BlockPart]] = {shard: [] for shard in every_shard}
-    for block in blocks:
-        shard = int(shards_of(block.parameter_id, block.block, 1, shards)[0])
-        by_shard.setdefault(shard, []).append(block)
-    made = []
-    for shard in sorted(by_shard):
-        cut = _cut(by_shard[shard])
-        made += [Message(shard, part, len(cut), some) for part, some in enumerate(cut)]
-    return made
-
-
-def _cut(blocks: Sequence[BlockPart]) -> list[list[BlockPart]]:
-    cut: list[list[BlockPart]] = [[]]
-    payload = decoded = 0
-    for block in blocks:
-        full = (
-            payload + block.payload_bytes > PAYLOAD_BYTES
-            or decoded + block.f32_bytes > F32_BYTES
-            or len(cut[-1]) == BLOCKS
-        )
-        if cut[-1] and full:
-            cut.append([])
-            payload = decoded = 0
-        cut[-1].append(block)
-        payload += block.payload_bytes
-        decoded += block.f32_bytes
-    return cut
-
-
-@dataclass
 class Pending:
-    """A push that is not acknowledged yet."""
+    """A push that is not acknowledged yet.
 
-    header: data_pb2.PushHeader
-    pieces: Sequence[Piece]
-    bytes: int
-    updated: Updated | None
-    done: asyncio.Future[data_pb2.PushResponse]
-    expiry: asyncio.TimerHandle | None = field(default=None)
+    Args:
+        header: its own, completed when it is numbered.
+        shard: that it goes to.
+        method: PUSH, PUSH_PULL or PUSH_ROWS.
+        nbytes: of its payload.
+        f32_bytes: what that is as f32.
+        updated: takes the blocks of an answer to PUSH_PULL.
+    """
+
+    def __init__(
+        self,
+        header: Any,
+        shard: int,
+        method: str,
+        nbytes: int,
+        f32_bytes: int,
+        updated: Updated | None = None,
+    ) -> None:
+        self.header, self.shard, self.method = header, shard, method
+        self.nbytes, self.f32_bytes = nbytes, f32_bytes
+        self.updated = updated
+        self.done: Callable[[data_pb2.PushResponse | TensorholdError], None] = lambda _: None
+        self.expiry: asyncio.TimerHandle | None = None
+
+    def encoded(self) -> Sequence[Piece]:
+        """The message as it is sent; checksums are made here, where the bytes are needed next."""
+        raise NotImplementedError
 
 
 class Lane:
     """The pushes of one session to one shard, over one stream at a time."""
 
-    def __init__(self, pusher: Pusher, shard: int, with_blocks: bool) -> None:
+    def __init__(self, pusher: Pusher, shard: int, method: str) -> None:
         self._pusher = pusher
         self._cluster = pusher.cluster
         self._shard = shard
-        self._with_blocks = with_blocks
+        self._method = method
         self._unacked: dict[int, Pending] = {}
         self._wake = asyncio.Event()
         self._answered = False
@@ -144,16 +101,18 @@ class Lane:
                     attempt = 1
                 if not failure.retryable and failure.reason != "INTERNAL":
                     for seq in list(self._unacked):
-                        self._fail(seq, failure)
+                        self._end(seq, failure)
 
     async def _stream(self, leader: str) -> None:
-        method = "PushPull" if self._with_blocks else "Push"
-        kind = data_pb2.PushPullHeader if self._with_blocks else data_pb2.PushResponse
-        call = self._cluster.open(leader, method, kind, self if self._with_blocks else None)
+        with_blocks = self._method == PUSH_PULL
+        kind = data_pb2.PushPullHeader if with_blocks else data_pb2.PushResponse
+        call = self._cluster.stream(leader, self._method, kind, self if with_blocks else None)
         writer = asyncio.get_running_loop().create_task(self._write(call))
         try:
             async for header in call.headers():
-                self._take(header.ack if self._with_blocks else header)
+                if with_blocks:
+                    self._pusher.pulled_bytes += sum(one.payload_bytes for one in header.blocks)
+                self._take(header.ack if with_blocks else header)
             raise error("UNAVAILABLE", "the server ended the stream")
         finally:
             writer.cancel()
@@ -164,13 +123,13 @@ class Lane:
     async def _write(self, call: Any) -> None:
         sent = 0
         while True:
-            for seq, pending in list(self._unacked.items()):
-                if seq <= sent or seq not in self._unacked:
-                    continue
-                sent = seq
-                pending.header.acked_below = self._pusher.acked_below()
-                await call.write(pending.header, pending.pieces)
-            if not any(seq > sent for seq in self._unacked):
+            for seq in list(self._unacked):
+                pending = self._unacked.get(seq)
+                if pending is not None and seq > sent:
+                    sent = seq
+                    pending.header.acked_below = self._pusher.acked_below()
+                    await call.write(pending)
+            if not any(seq > sent for seq in reversed(self._unacked)):
                 self._wake.clear()
                 await self._wake.wait()
 
@@ -190,26 +149,24 @@ class Lane:
             if refusal.retryable:
                 raise refusal
             self._answered = True
-            self._fail(ack.seq, refusal)
+            self._end(ack.seq, refusal)
             return
         self._answered = True
-        pending = self._end(ack.seq)
-        if pending is not None and not pending.done.done():
-            pending.done.set_result(ack)
+        self._end(ack.seq, ack)
 
-    def _end(self, seq: int) -> Pending | None:
+    def _end(self, seq: int, what: data_pb2.PushResponse | TensorholdError) -> None:
         pending = self._unacked.pop(seq, None)
-        if pending is not None and pending.expiry is not None:
-            pending.expiry.cancel()
-        return pending
+        if pending is not None:
+            if pending.expiry is not None:
+                pending.expiry.cancel()
+            pending.done(what)
 
-    def _fail(self, seq: int, failure: TensorholdError) -> None:
-        pending = self._end(seq)
-        if pending is not None and not pending.done.done():
-            pending.done.set_exception(failure)
+    def drop(self, seq: int) -> None:
+        """Forgets a push that nobody waits for; it may be applied all the same."""
+        self._end(seq, error("CANCELLED", "the push was given up"))
 
     def _expire(self, seq: int) -> None:
-        self._fail(
+        self._end(
             seq,
             error(
                 "DEADLINE_EXCEEDED",
@@ -221,7 +178,43 @@ class Lane:
     def close(self) -> None:
         self._task.cancel()
         for seq in list(self._unacked):
-            self._fail(seq, error("CANCELLED", "the session was closed"))
+            self._end(seq, error("CANCELLED", "the session was closed"))
+
+
+class Room:
+    """Bytes that may be under way; who needs more waits, first come first served."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._waiting: collections.deque[tuple[int, asyncio.Future[None]]] = collections.deque()
+
+    async def take(self, size: int) -> None:
+        """Takes room for so many bytes; for more than there is in all, all of it."""
+        size = min(size, self._limit)
+        if not self._waiting and self._taken + size <= self._limit:
+            self._taken += size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give(size)
+            raise
+
+    def give(self, size: int) -> None:
+        """Gives it back."""
+        self._taken -= min(size, self._limit)
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if not turn.done() and self._taken + wanted > self._limit:
+                return
+            self._waiting.popleft()
+            if not turn.done():
+                self._taken += wanted
+                turn.set_result(None)
 
 
 class Pusher:
@@ -236,95 +229,91 @@ class Pusher:
         self.pushed_bytes = 0
         self.pushed_as_f32 = 0
         self.pulled_bytes = 0
-        self._lanes: dict[tuple[int, bool], Lane] = {}
+        self._lanes: dict[tuple[int, str], Lane] = {}
         self._outstanding: dict[int, None] = {}
         self._last_seq = 0
         self._terms: dict[int, int] = {}
-        self._room = room
-        self._in_flight = 0
-        self._freed = asyncio.Condition()
+        self._room = Room(room)
         self.closed = False
 
     def acked_below(self) -> int:
         return next(iter(self._outstanding), self._last_seq + 1)
 
+    @contextlib.contextmanager
+    def remembered(self) -> Iterator[None]:
+        """Pushes made inside are not forgotten by the shards before it ends."""
+        guard = self._number()  # of no push
+        try:
+            yield
+        finally:
+            del self._outstanding[guard]
+
+    def _number(self) -> int:
+        self._last_seq += 1
+        self._outstanding[self._last_seq] = None
+        return self._last_seq
+
     async def send(
-        self,
-        message: Message,
-        header: data_pb2.PushHeader,
-        updated: Updated | None = None,
-        checkpointed: bool = False,
-    ) -> data_pb2.PushResponse:
-        """Sends a message until it is answered.
+        self, pushes: Sequence[Pending], checkpointed: bool = False
+    ) -> list[data_pb2.PushResponse]:
+        """Sends pushes until all are answered, and gives the answers.
 
         Args:
-            header: what all messages of the push have in common; completed here.
-            updated: takes the blocks as they are afterwards; None: they are not sent.
             checkpointed: the model is, so that a change of leader is to be noticed.
+
+        Raises:
+            TensorholdError: the first failure of any, when all have ended.
         """
-        if self.closed:
-            raise error("CANCELLED", "the session is closed")
-        size = sum(block.payload_bytes for block in message.blocks)
-        await self._reserve(size)
-        try:
-            own = data_pb2.PushHeader()
-            own.CopyFrom(header)
-            own.session, own.shard = self.session, message.shard
-            if header.step:
-                own.part, own.parts = message.part, message.parts
+        answers: list[Any] = [None] * len(pushes)
+        under_way: dict[int, Lane] = {}
+        over = asyncio.Event()
+
+        def begin(i: int, push: Pending) -> None:
+            seq = self._number()
+            push.header.session, push.header.seq = self.session, seq
             if checkpointed:
-                own.expect_term = self._terms.get(message.shard, 0)
-            pieces: list[Piece] = []
-            for block in message.blocks:
-                own.blocks.append(_describe(block))
-                pieces += block.pieces
-            self._last_seq += 1
-            own.seq = self._last_seq
-            self._outstanding[own.seq] = None
-            try:
-                loop = asyncio.get_running_loop()
-                pending = Pending(own, pieces, size, updated, loop.create_future())
-                self._lane(message.shard, updated is not None).push(pending)
-                ack = await pending.done
-            finally:
-                del self._outstanding[own.seq]
-            self._terms[message.shard] = ack.term
-            self.pushed_bytes += size
-            self.pushed_as_f32 += sum(block.f32_bytes for block in message.blocks)
-            return ack
-        finally:
-            async with self._freed:
-                self._in_flight -= min(size, self._room)
-                self._freed.notify_all()
+                push.header.expect_term = self._terms.get(push.shard, 0)
 
-    async def _reserve(self, size: int) -> None:
-        taken = min(size, self._room)
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._in_flight + taken <= self._room)
-            self._in_flight += taken
+            def done(what: data_pb2.PushResponse | TensorholdError) -> None:
+                answers[i] = what
+                del self._outstanding[seq], under_way[seq]
+                self._room.give(push.nbytes)
+                if not under_way:
+                    over.set()
+                if not isinstance(what, TensorholdError):
+                    self._terms[push.shard] = what.term
+                    self.pushed_bytes += push.nbytes
+                    self.pushed_as_f32 += push.f32_bytes
 
-    def _lane(self, shard: int, with_blocks: bool) -> Lane:
-        lane = self._lanes.get((shard, with_blocks))
+            push.done = done
+            under_way[seq] = self._lane(push.shard, push.method)
+            under_way[seq].push(push)
+
+        try:
+            for i, push in enumerate(pushes):
+                await self._room.take(push.nbytes)
+                if self.closed:
+                    raise error("CANCELLED", "the session is closed")
+                begin(i, push)
+            while under_way:
+                over.clear()
+                await over.wait()
+        except asyncio.CancelledError:
+            for seq, lane in list(under_way.items()):
+                lane.drop(seq)
+            raise
+        for answer in answers:
+            if isinstance(answer, TensorholdError):
+                raise answer
+        return answers
+
+    def _lane(self, shard: int, method: str) -> Lane:
+        lane = self._lanes.get((shard, method))
         if lane is None:
-            lane = self._lanes[shard, with_blocks] = Lane(self, shard, with_blocks)
+            lane = self._lanes[shard, method] = Lane(self, shard, method)
         return lane
 
     def close(self) -> None:
         self.closed = True
         for lane in self._lanes.values():
             lane.close()
-
-
-def _describe(block: BlockPart) -> data_pb2.BlockHeader:
-    crc = 0
-    for piece in block.pieces:
-        crc = crc32c(piece, crc)
-    return data_pb2.BlockHeader(
-        parameter_id=block.parameter_id,
-        block=block.block,
-        codec=int(block.codec),  # type: ignore[arg-type]
-        payload_bytes=block.payload_bytes,
-        runs=block.runs,
-        crc32c=crc,
-        has_crc=True,
-    )

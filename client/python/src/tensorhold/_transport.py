@@ -1,4 +1,4 @@
-"""Calls of the Blocks service: messages of a header and of payloads that are not copied in between.
+"""Calls of Blocks and Rows: messages of a header and of payloads that are not copied in between.
 
 On the wire a message is what proto/ says: field 1 is the header, field 15 all payloads, one after
 another. A sink names the memory that payloads are received into.
@@ -31,11 +31,18 @@ class Sink(Protocol[H_contra]):
         """They are there."""
 
 
+class Request(Protocol):
+    """A message to be sent."""
+
+    def encoded(self) -> Sequence[Piece]:
+        """All its bytes, in pieces; called when it is its turn, in any thread, perhaps again."""
+
+
 class Call(Protocol[A_co]):
     """One open call: what is written goes out in order, and headers come in."""
 
-    async def write(self, header: Any, pieces: Sequence[Piece]) -> None:
-        """Sends a message; returns when the transport has taken it."""
+    async def write(self, request: Request) -> None:
+        """Takes a message to be sent."""
 
     def headers(self) -> AsyncIterator[A_co]:
         """Headers of the answers, each after its payloads were placed; raises how it failed."""
@@ -99,7 +106,7 @@ def split(message: bytes) -> tuple[memoryview, memoryview]:
 
 
 class GrpcCall(Generic[H]):
-    """A call through grpcio, which copies each payload twice on its way."""
+    """A call through grpcio, which copies each payload some times on its way."""
 
     def __init__(
         self,
@@ -111,18 +118,12 @@ class GrpcCall(Generic[H]):
     ) -> None:
         self._header_type = header_type
         self._sink = sink
-        self._plain_requests = method == "Pull"  # asked for in a message without payloads
-        multi = channel.stream_stream(f"/tensorhold.v1.Blocks/{method}", _unchanged, _unchanged)
+        multi = channel.stream_stream(f"/tensorhold.v1.{method}", _unchanged, _unchanged)
         self._call = multi(timeout=timeout, wait_for_ready=False)
 
-    async def write(self, header: Any, pieces: Sequence[Piece]) -> None:
-        size = sum(memoryview(piece).nbytes for piece in pieces)
-        if self._plain_requests:
-            message = header.SerializeToString()
-        else:
-            message = b"".join([frame_prefix(header, size), *pieces])
+    async def write(self, request: Request) -> None:
         try:
-            await self._call.write(message)
+            await self._call.write(b"".join(request.encoded()))
         except grpc.RpcError as failure:
             raise of_rpc(failure) from None
         except (grpc.aio.UsageError, asyncio.InvalidStateError):

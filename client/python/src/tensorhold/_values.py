@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tensorhold._blocks import BlockPart
 from tensorhold._layout import Bounds, runs
 from tensorhold._pull import Key, Target
-from tensorhold._push import BlockPart
 from tensorhold.codecs import Codec, decode, encode
 from tensorhold.errors import error
 from tensorhold.model import Parameter

@@ -15,6 +15,7 @@ import numpy as np
 from tensorhold._cluster import Cluster
 from tensorhold._layout import bounds_of
 from tensorhold._pull import BlockPull, Key, Target
+from tensorhold._rows import RowPull, RowPuller
 from tensorhold._values import (
     Array,
     check_out,
@@ -28,6 +29,7 @@ from tensorhold.codecs import Codec
 from tensorhold.errors import error
 from tensorhold.model import Model, Optimizer, Parameter, Tensor, codec_of, dtype_of
 from tensorhold.session import SessionCore, WorkerCore, this_process
+from tensorhold.tables import Table, TableSpec
 from tensorhold.v1 import catalog_pb2, cluster_pb2, data_pb2, types_pb2
 
 ROOM = 64 << 20
@@ -63,6 +65,7 @@ class AsyncClient:
         self._sessions: list[SessionCore] = []
         self._workers: list[WorkerCore] = []
         self._own: asyncio.Task[SessionCore] | None = None
+        self._row_pullers: dict[str, RowPuller] = {}
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -75,6 +78,8 @@ class AsyncClient:
         await asyncio.gather(*(worker.close() for worker in self._workers))
         for session in self._sessions:
             session.close()
+        for puller in self._row_pullers.values():
+            puller.close()
         await self.cluster.close()
 
     # Models
@@ -82,7 +87,7 @@ class AsyncClient:
     async def create_model(
         self,
         name: str,
-        parameters: Mapping[str, Tensor | Sequence[int] | Array],
+        parameters: Mapping[str, Tensor | TableSpec | Sequence[int] | Array],
         *,
         optimizer: Optimizer | str | None = None,
         consistency: str = "asp",
@@ -295,6 +300,27 @@ class AsyncClient:
         await session.push(known, operation, parts, session.updated_into(known, places))
         return into
 
+    # Rows of tables
+
+    async def pull_rows(self, table: Table, keys: Any) -> Array:
+        """Pulls rows; see `tensorhold.Client.pull_rows`."""
+        asked = table.checked_keys(keys)
+        rows, _ = await RowPull(self.cluster, self._row_pullers, table).run(asked, False)
+        return rows.reshape(*asked.shape, table.dim)
+
+    async def pull_written_rows(self, table: Table, keys: Any) -> tuple[Array, Array]:
+        """Pulls rows that were pushed to; see `tensorhold.Client.pull_written_rows`."""
+        asked = table.checked_keys(keys)
+        rows, written = await RowPull(self.cluster, self._row_pullers, table).run(asked, True)
+        return rows.reshape(*asked.shape, table.dim), written.reshape(asked.shape)
+
+    async def push_rows(
+        self, table: Table, keys: Any, values: Any, operation: str = "assign"
+    ) -> None:
+        """Pushes rows; see `tensorhold.Client.push_rows`."""
+        session = await self.own_session()
+        await session.push_rows(table, keys, values, operation)
+
     # Sessions
 
     async def open_session(self, label: str = "") -> SessionCore:
@@ -347,8 +373,8 @@ def _kept(keys: Sequence[Any], shape: Sequence[int]) -> list[int]:
     return [size for i, size in enumerate(shape) if i >= len(keys) or isinstance(keys[i], slice)]
 
 
-def _tensor(value: Tensor | Sequence[int] | Array) -> Tensor:
-    if isinstance(value, Tensor):
+def _tensor(value: Tensor | TableSpec | Sequence[int] | Array) -> Tensor | TableSpec:
+    if isinstance(value, (Tensor, TableSpec)):
         return value
     if isinstance(value, np.ndarray):
         return Tensor(value.shape, dtype_of(value.dtype))

@@ -13,6 +13,7 @@ from tensorhold.codecs import Codec
 from tensorhold.gradients import GradientCodec
 from tensorhold.model import Model, Optimizer, Parameter, Tensor, codec_of
 from tensorhold.session import SessionCore
+from tensorhold.tables import Table, TableSpec
 from tensorhold.v1 import catalog_pb2, cluster_pb2
 from tensorhold.worker import Closing, Worker
 
@@ -61,7 +62,7 @@ class Client(Closing):
     def create_model(
         self,
         name: str,
-        parameters: Mapping[str, Tensor | Sequence[int] | Array],
+        parameters: Mapping[str, Tensor | TableSpec | Sequence[int] | Array],
         *,
         optimizer: Optimizer | str | None = None,
         consistency: str = "asp",
@@ -77,8 +78,8 @@ class Client(Closing):
         """Creates a model.
 
         Args:
-            parameters: by name a Tensor, a shape (f32), or an array, whose values are pushed before
-                anyone sees the model. All others are zeros.
+            parameters: by name a Tensor, a TableSpec, a shape (f32), or an array, whose values are
+                pushed before anyone sees the model. All other tensors are zeros.
             optimizer: what makes a step of a gradient; a kind or an Optimizer.
             consistency: asp, bsp or ssp; docs/training.md compares them.
             workers: ranks; 0: as many as join (not bsp).
@@ -199,6 +200,35 @@ class Client(Closing):
         """Pushes tensors and gives them as float32 as they are then, in one round trip."""
         return self._loop.run(self.core.push_pull(model, values, operation, codec=codec, out=out))
 
+    def pull_rows(self, table: Table, keys: Any) -> Array:
+        """Pulls rows of a table: `client.pull_rows(model.table("users"), [7, 3, 7])`.
+
+        A row that was never pushed to is what the table's initializer says; none is created.
+
+        Args:
+            keys: integers in any order and shape; a repeated one travels once.
+
+        Returns:
+            float32 of the keys' shape and the table's dim.
+        """
+        return self._loop.run(self.core.pull_rows(table, keys))
+
+    def pull_written_rows(self, table: Table, keys: Any) -> tuple[Array, Array]:
+        """Pulls rows that were pushed to: others are zeros, and False in the second array."""
+        return self._loop.run(self.core.pull_written_rows(table, keys))
+
+    def push_rows(self, table: Table, keys: Any, values: Any, operation: str = "assign") -> None:
+        """Pushes rows of a table; returns when every shard has acknowledged.
+
+        Each message of up to 1 MiB is applied once and whole, whatever is retried.
+
+        Args:
+            keys: integers. Values of a repeated key are added up; of assign the last counts.
+            values: float32 or float16 of the keys' shape and the table's dim.
+            operation: assign, add, or gradient: each row makes one step of the table's optimizer.
+        """
+        self._loop.run(self.core.push_rows(table, keys, values, operation))
+
     def session(self, label: str = "") -> Session:
         """Opens a session of its own for pushes that are no steps of a worker."""
         return Session(self._loop, self._loop.run(self.core.open_session(label)))
@@ -272,3 +302,9 @@ class Session(Closing):
         asked: Codec | None = None if codec is None else codec_of(codec)
         parts = self._core.parts(model, values, index or {}, asked)
         return self._loop.start(self._core.push(model, operation, parts))
+
+    def push_rows(
+        self, table: Table, keys: Any, values: Any, operation: str = "assign"
+    ) -> concurrent.futures.Future[None]:
+        """Begins a push of rows as `Client.push_rows` makes it; the arrays are not kept."""
+        return self._loop.start(self._core.push_rows(table, keys, values, operation))

@@ -89,6 +89,7 @@ _CLASSES: dict[str, type[TensorholdError]] = {
     "RANK_INVALID": InvalidError,
     "REQUEST_INVALID": InvalidError,
     "BLOCK_OUT_OF_RANGE": InvalidError,
+    "KEYS_INVALID": InvalidError,
     "INVALID_ARGUMENT": InvalidError,
     "SESSION_EXPIRED": SessionExpiredError,
     "STEP_CLOSED": StepError,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorhold._push import BlockPart, Message, messages
+from tensorhold._blocks import BlockPart, Message, messages
 from tensorhold._values import Array, checked, memory
 from tensorhold.codecs import Codec, decode, encode
 from tensorhold.errors import error

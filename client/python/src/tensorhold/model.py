@@ -12,6 +12,7 @@ import numpy as np
 from tensorhold._layout import shards_of
 from tensorhold.codecs import Codec
 from tensorhold.errors import error
+from tensorhold.tables import Table
 from tensorhold.v1 import types_pb2
 
 _NUMPY: dict[str, str] = {
@@ -143,6 +144,8 @@ class Parameter:
         self.optimizer = spec.optimizer.kind or model.spec.optimizer.kind
         if self.optimizer == "none":
             self.optimizer = ""
+        own = spec.optimizer if spec.optimizer.HasField("clip_value") else model.spec.optimizer
+        self.clip_value = own.clip_value
 
     @property
     def computable(self) -> bool:
@@ -179,13 +182,18 @@ class Parameter:
 
 
 class Model(Mapping[str, Parameter]):
-    """A model as it was when it was asked for: its parameters by name, in order."""
+    """A model as it was when it was asked for: its dense parameters by name, and its tables."""
 
     def __init__(self, message: types_pb2.Model, shard_count: int) -> None:
         self.message = message
         self.spec = message.spec
         self.shard_count = shard_count
-        self._parameters = {spec.name: Parameter(self, spec) for spec in self.spec.parameters}
+        dense = [spec for spec in self.spec.parameters if not spec.HasField("table")]
+        self._parameters = {spec.name: Parameter(self, spec) for spec in dense}
+        self.tables = {
+            spec.name: Table(self, spec) for spec in self.spec.parameters if spec.HasField("table")
+        }
+        """Its tables by name."""
         self._by_id = {one.id: one for one in self._parameters.values()}
 
     @property
@@ -223,6 +231,11 @@ class Model(Mapping[str, Parameter]):
         return self.spec.durability == types_pb2.CHECKPOINTED
 
     @property
+    def clip_norm(self) -> float:
+        """Largest norm of the gradient of a step; 0: no limit."""
+        return self.spec.optimizer.clip_norm
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the stored form of all parameters, one replica, without optimizer state."""
         return sum(one.nbytes for one in self._parameters.values())
@@ -235,6 +248,21 @@ class Model(Mapping[str, Parameter]):
                 break
             found.update(map(int, set(shards_of(one.id, 0, one.blocks, self.shard_count))))
         return sorted(found)
+
+    def table(self, name: str) -> Table:
+        """A table of the model.
+
+        Raises:
+            UnknownError: PARAMETER_UNKNOWN.
+        """
+        found = self.tables.get(name)
+        if found is None:
+            known = ", ".join(list(self.tables)[:8]) or "none"
+            raise error(
+                "PARAMETER_UNKNOWN",
+                f'model "{self.name}" has no table "{name}"; its tables are {known}',
+            )
+        return found
 
     def by_id(self, parameter_id: int) -> Parameter:
         return self._by_id[parameter_id]
@@ -251,6 +279,7 @@ class Model(Mapping[str, Parameter]):
             raise error(
                 "PARAMETER_UNKNOWN",
                 f'model "{self.name}" has no parameter "{name}"'
+                + (": that is a table, see Model.table" if name in self.tables else "")
                 + (f"; near it are {', '.join(near)}" if near else ""),
             )
         return found
@@ -289,6 +318,7 @@ class Model(Mapping[str, Parameter]):
         ]
         if len(self) > len(rows):
             lines.append(f"  … {len(self) - len(rows)} more")
+        lines += [f"  {table!r}" for table in list(self.tables.values())[:20]]
         return "\n".join(lines)
 
     def plot_storage(self, ax: Any = None) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tensorhold._step import StepRecord
     from tensorhold.model import Model
-    from tensorhold.session import StepRecord
 
 
 def _axes(ax: Any) -> Any:

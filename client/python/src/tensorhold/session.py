@@ -7,22 +7,24 @@ import contextlib
 import os
 import random
 import socket
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tensorhold._blocks import BlockPart, BlockPush, messages
 from tensorhold._cluster import Cluster
+from tensorhold._factors import clips_its_own, gathers, own_factors
 from tensorhold._layout import bounds_of
-from tensorhold._push import BlockPart, Message, Pusher, Updated, messages
-from tensorhold._values import Array, checked, memory, new_array, slice_parts, whole_parts
+from tensorhold._push import Pusher, Updated
+from tensorhold._rows import row_pushes
+from tensorhold._step import StepCore, StepRecord
+from tensorhold._values import Array, checked, slice_parts, whole_parts
 from tensorhold.codecs import Codec
 from tensorhold.errors import DeadlineError, TensorholdError, error
 from tensorhold.gradients import Encoder, StepPlan, in_order
 from tensorhold.model import Model, Parameter
+from tensorhold.tables import Table
 from tensorhold.v1 import data_pb2, training_pb2, types_pb2
 
 CALL_SECONDS = 5.0
@@ -85,24 +87,16 @@ class SessionCore:
             loading=model.loading,
             pull_codec=Codec.F32,  # type: ignore[arg-type]
         )
-        await self.send_all(messages(parts, model.shard_count), header, updated, model.checkpointed)
+        if operation == "gradient" and clips_its_own(model):
+            parts = list(parts)
+            header.factors.CopyFrom(own_factors(model, parts))
+        pushes = [BlockPush(one, header, updated) for one in messages(parts, model.shard_count)]
+        await self.pusher.send(pushes, model.checkpointed)
 
-    async def send_all(
-        self,
-        some: Sequence[Message],
-        header: data_pb2.PushHeader,
-        updated: Updated | None,
-        checkpointed: bool,
-    ) -> None:
-        sends = [
-            asyncio.ensure_future(self.pusher.send(message, header, updated, checkpointed))
-            for message in some
-        ]
-        try:
-            await asyncio.gather(*sends)
-        except BaseException:
-            await asyncio.gather(*sends, return_exceptions=True)
-            raise
+    async def push_rows(self, table: Table, keys: Any, values: Any, operation: str) -> None:
+        """Sends rows of a table; returns when all are acknowledged."""
+        pushes = row_pushes(table, keys, values, operation_of(operation), self.cluster.shard_count)
+        await self.pusher.send(pushes, table.model.checkpointed)
 
     def updated_into(self, model: Model, targets: Mapping[int, memoryview]) -> Updated:
         """Puts the f32 blocks of an answer where they belong."""
@@ -119,7 +113,6 @@ class SessionCore:
                         f"block {block.block} of {parameter.name}: value={block.payload_bytes} "
                         f"expected={size}",
                     )
-                self.pusher.pulled_bytes += size
                 target = targets.get(block.parameter_id)
                 places.append(
                     memoryview(bytearray(size)) if target is None else target[start : start + size]
@@ -140,16 +133,6 @@ def _shaped(array: Any, shape: Sequence[int]) -> Any:
     return array.reshape(shape) if fits else array
 
 
-@dataclass(frozen=True)
-class StepRecord:
-    """What one step took: seconds from its first message to its last answer, and bytes."""
-
-    step: int
-    seconds: float
-    pushed_bytes: int
-    pulled_bytes: int
-
-
 class WorkerCore:
     """A worker of a model: a rank, the session that holds it, and the step it goes on with."""
 
@@ -168,6 +151,7 @@ class WorkerCore:
         self.last_step = last_step
         self.encoder = Encoder()
         self.records: list[StepRecord] = []
+        self._remembered = contextlib.ExitStack()
         self._beat = asyncio.get_running_loop().create_task(self._heart())
 
     @classmethod
@@ -182,12 +166,6 @@ class WorkerCore:
         take_over: bool,
         room: int,
     ) -> WorkerCore:
-        if model.consistency == "bsp" and _needs_norms(model):
-            raise error(
-                "OPTIMIZER_INVALID",
-                "this client does not make steps of BSP models with clip_norm or lamb: their sums "
-                "over all shards are gathered by the Java SDK only",
-            )
         request = training_pb2.JoinModelRequest(
             model_id=model.id,
             workers=workers,
@@ -232,7 +210,16 @@ class WorkerCore:
         Args:
             targets: f32 arrays that take the updated values; None: they are not sent.
         """
-        return StepCore(self, plan, self.last_step + 1, targets)
+        step = StepCore(self, plan, self.last_step + 1, targets)
+        self._remembered.close()  # of a step that was begun and never made
+        if gathers(self.model):
+            self._remembered.enter_context(self.session.pusher.remembered())
+        return step
+
+    def made(self, step: StepCore) -> None:
+        """A step has been made by every shard."""
+        self.last_step = step.number
+        self._remembered.close()
 
     async def step(self, gradients: Mapping[str, Any], targets: Mapping[str, Array] | None) -> None:
         """A step of one bucket."""
@@ -289,95 +276,3 @@ class WorkerCore:
                     training_pb2.LeaveRequest(session=self.joined.session),
                     training_pb2.LeaveResponse,
                 )
-
-
-class StepCore:
-    """One step under way."""
-
-    def __init__(
-        self, worker: WorkerCore, plan: StepPlan, step: int, targets: Mapping[str, Array] | None
-    ) -> None:
-        self.number = step
-        self._worker = worker
-        self._plan = plan
-        self._began = time.monotonic()
-        pusher = worker.session.pusher
-        self._before = (pusher.pushed_bytes, pusher.pulled_bytes)
-        self._sends: list[asyncio.Task[None]] = []
-        self._filled: list[list[Message]] = []
-        model = worker.model
-        self._header = data_pb2.PushHeader(
-            model_id=model.id,
-            operation=types_pb2.GRADIENT,
-            step=step,
-            rank=worker.joined.rank,
-            catalog_index=max(model.catalog_index, worker.joined.catalog_index),
-            pull_codec=Codec.F32,  # type: ignore[arg-type]
-        )
-        self._updated: Updated | None = None
-        if targets is not None:
-            places = {}
-            for name, array in targets.items():
-                parameter = model[name]
-                if array.dtype != np.float32 or array.size != parameter.elements:
-                    raise error(
-                        "DTYPE_INVALID",
-                        f"updated values of {name}: value={array.dtype}{list(array.shape)} "
-                        f"allowed=float32{list(parameter.shape)}",
-                    )
-                places[parameter.id] = memory(array)
-            self._updated = worker.session.updated_into(model, places)
-
-    def send(self, bucket: int, gradients: Mapping[str, Any]) -> None:
-        """Sends a bucket's gradients; they must stay unchanged until the step has finished."""
-        encoder = self._worker.encoder
-        flat: dict[int, NDArray[np.float32]] = {}
-        for parameter in self._plan.buckets[bucket]:
-            gradient = gradients.get(parameter.name)
-            if gradient is None:
-                raise error("REQUEST_INVALID", f"no gradient of {parameter.name} in the step")
-            flat[parameter.id] = encoder.check(parameter, gradient)
-        filled = self._plan.fill(bucket, flat, encoder)
-        self._filled.append(filled)
-        self._start(filled)
-
-    def again(self) -> None:
-        """Sends a step that failed once more, the same bytes: shards that made it know it."""
-        self._sends.clear()
-        for filled in self._filled:
-            self._start(filled)
-
-    def _start(self, filled: Sequence[Message]) -> None:
-        work = self._worker.session.send_all(
-            filled, self._header, self._updated, self._worker.model.checkpointed
-        )
-        self._sends.append(asyncio.ensure_future(work))
-
-    async def finish(self) -> None:
-        """Returns when every shard has made the step; the worker's clock goes on then."""
-        results = await asyncio.gather(*self._sends, return_exceptions=True)
-        for failure in results:
-            if isinstance(failure, DeadlineError):
-                raise await self._worker.explain(self.number, failure)
-            if isinstance(failure, BaseException):
-                raise failure
-        self._worker.last_step = self.number
-        pusher = self._worker.session.pusher
-        self._worker.records.append(
-            StepRecord(
-                self.number,
-                time.monotonic() - self._began,
-                pusher.pushed_bytes - self._before[0],
-                pusher.pulled_bytes - self._before[1],
-            )
-        )
-
-
-def _needs_norms(model: Model) -> bool:
-    kinds = {one.optimizer for one in model.values()} | {model.spec.optimizer.kind}
-    return "lamb" in kinds or model.spec.optimizer.clip_norm != 0
-
-
-def fresh_targets(model: Model, names: Iterable[str]) -> dict[str, Array]:
-    """Arrays for the updated values of a step."""
-    return {name: new_array(model[name], model[name].shape) for name in names}

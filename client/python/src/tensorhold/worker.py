@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Any
 
 from tensorhold._loop import LoopThread
+from tensorhold._step import StepCore, StepRecord
 from tensorhold._values import Array, new_array
 from tensorhold.errors import DeadlineError, error
 from tensorhold.gradients import GradientCodec, StepPlan, in_order
 from tensorhold.model import Model, Parameter
-from tensorhold.session import StepCore, StepRecord, WorkerCore
+from tensorhold.session import WorkerCore
 
 
 class Closing:

@@ -12,6 +12,7 @@ have written.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
@@ -268,15 +269,20 @@ def _to_json(fqn: str, value: Any) -> str:
     except TypeError as unknown:
         raise error(
             "DTYPE_INVALID",
-            f"{fqn}: {unknown}; only tensors and numbers, text, None, lists, tuples and dicts of "
-            f"them are stored: nothing is pickled",
+            f"{fqn}: {unknown}; only tensors and numbers, text, bytes, None, lists, tuples and "
+            f"dicts of them are stored: nothing is pickled",
         ) from None
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it; a tuple as {"tuple": […]}, a dict as {"dict": [[key, value], …]}."""
+    """As JSON has it; a tuple as {"tuple": […]}, a dict as {"dict": [[key, value], …]}.
+
+    Bytes as {"bytes": base64}.
+    """
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if type(value) is bytes:
+        return {"bytes": base64.b64encode(value).decode()}
     if type(value) is list:
         return [_plain(one) for one in value]
     if type(value) is tuple:
@@ -290,6 +296,8 @@ def _revived(value: Any) -> Any:
     if isinstance(value, list):
         return [_revived(one) for one in value]
     if isinstance(value, dict):
+        if "bytes" in value:
+            return base64.b64decode(value["bytes"])
         if "tuple" in value:
             return tuple(_revived(one) for one in value["tuple"])
         return {_revived(key): _revived(one) for key, one in value["dict"]}

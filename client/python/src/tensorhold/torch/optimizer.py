@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from tensorhold._step import StepCore
 from tensorhold._values import Array
 from tensorhold.errors import TensorholdError, error
 from tensorhold.model import Parameter
-from tensorhold.session import StepCore
 from tensorhold.worker import Worker
 
 BUCKET_BYTES = 4 << 20
