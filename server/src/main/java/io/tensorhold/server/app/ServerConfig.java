@@ -141,8 +141,7 @@ public record ServerConfig(
           "",
           8,
           3,
-          new Raft(
-              "127.0.0.1:7071", "", 500, 1000, "64MiB", 64, 600_000, "always", 1000, "inside"),
+          new Raft("127.0.0.1:7071", "", 500, 1000, "64MiB", 64, 600_000, "always", 1000, "inside"),
           new Tls("", "", "", ""),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
