@@ -46,7 +46,7 @@ public final class ClusterNode implements AutoCloseable {
   private final List<ShardReplica> shards = new ArrayList<>();
   private final Map<RaftGroupId, ShardReplica> shardsByGroup = new HashMap<>();
   private final ReplicaFetches fetches;
-  private final ShardStateMachine.Resources resources;
+  private final ShardResources resources;
   private final ShardRepair repair;
   private final ReplicaComparison comparison;
   private final HeldReplicas replicas;
@@ -91,7 +91,7 @@ public final class ClusterNode implements AutoCloseable {
     PayloadLog.Settings payloads =
         new PayloadLog.Settings(settings.fsync(), settings.fsyncInterval(), PayloadLog.Forcer.DISK);
     this.resources =
-        new ShardStateMachine.Resources(
+        new ShardResources(
             rocks,
             (memoryBudget - memoryBudget / HELD_SHARE) / shardCount,
             settings.flushLogBytes(),

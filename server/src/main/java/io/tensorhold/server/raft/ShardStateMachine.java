@@ -7,7 +7,6 @@ import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.Flush;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.ShardStore;
-import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.store.StoreException;
 import io.tensorhold.server.store.StoreScan;
 import java.io.IOException;
@@ -15,11 +14,9 @@ import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Predicate;
-import java.util.function.Supplier;
 import org.apache.ratis.proto.RaftProtos.LogEntryProto;
 import org.apache.ratis.protocol.Message;
 import org.apache.ratis.protocol.RaftClientRequest;
@@ -46,18 +43,8 @@ import org.slf4j.LoggerFactory;
 final class ShardStateMachine extends FetchedStateMachine {
   private static final Logger log = LoggerFactory.getLogger(ShardStateMachine.class);
 
-  /** What all shards of a server share, and each one's part of it. */
-  record Resources(
-      SharedRocks rocks,
-      long memoryBudget,
-      long flushLogBytes,
-      Executor flusher,
-      Executor comparer,
-      ReplicaFetches fetches,
-      Supplier<ShardPayloads> payloads) {}
-
   private final int shard;
-  private final Resources resources;
+  private final ShardResources resources;
   private final Runnable cutLog;
   private final Predicate<String> onDamage;
   private final ReentrantLock flushLock = new ReentrantLock();
@@ -79,7 +66,11 @@ final class ShardStateMachine extends FetchedStateMachine {
    * @param onDamage is told, once, what is wrong; answers whether another server will mend it
    */
   ShardStateMachine(
-      int shard, Path directory, Resources resources, Runnable cutLog, Predicate<String> onDamage) {
+      int shard,
+      Path directory,
+      ShardResources resources,
+      Runnable cutLog,
+      Predicate<String> onDamage) {
     super(resources.fetches());
     this.shard = shard;
     this.files = new ShardFiles(directory);

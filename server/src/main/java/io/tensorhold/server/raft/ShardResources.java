@@ -1,0 +1,15 @@
+package io.tensorhold.server.raft;
+
+import io.tensorhold.server.store.SharedRocks;
+import java.util.concurrent.Executor;
+import java.util.function.Supplier;
+
+/** What all shards of a server share, and each one's part of it. */
+record ShardResources(
+    SharedRocks rocks,
+    long memoryBudget,
+    long flushLogBytes,
+    Executor flusher,
+    Executor comparer,
+    ReplicaFetches fetches,
+    Supplier<ShardPayloads> payloads) {}
