@@ -20,25 +20,15 @@ import java.util.concurrent.Executor;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
-/**
- * One stream of pushes. It reads on only while what it has taken and not yet answered stays within
- * {@value #IN_FLIGHT_BYTES} bytes and {@value #IN_FLIGHT_PUSHES} pushes; past that, HTTP/2's flow
- * control stops the client.
- */
+/** One stream of pushes; {@link PushWindow} bounds what it holds. */
 final class PushStream implements StreamObserver<Frame<PushHeader>> {
-  static final long IN_FLIGHT_BYTES = 4 << 20;
-  static final int IN_FLIGHT_PUSHES = 1024;
-
   private final Trainer trainer;
   private final BlockRequests requests;
   private final Errors errors;
   private final Traffic traffic;
   private final BooleanSupplier diskFull;
   private final Sender sender;
-  private long bytesInFlight;
-  private int pushesInFlight;
-  private boolean asked = true;
-  private boolean halfClosed;
+  private final PushWindow window;
 
   /** Sends the answer of a push. */
   interface Sender {
@@ -65,6 +55,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
     this.traffic = traffic;
     this.diskFull = diskFull;
     this.sender = sender;
+    this.window = new PushWindow(sender);
   }
 
   @Override
@@ -72,11 +63,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
     PushHeader header = frame.header();
     long bytes = frame.payloadBytes();
     traffic.addPushed(bytes);
-    synchronized (this) {
-      asked = false;
-      bytesInFlight += bytes;
-      pushesInFlight++;
-    }
+    window.taken(bytes);
     CheckedPush checked = null;
     CompletableFuture<PushDone> done;
     try (frame) {
@@ -102,7 +89,7 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
     }
     CheckedPush push = checked;
     var _ = done.whenComplete((value, failure) -> answer(header, push, value, failure, bytes));
-    readOn();
+    window.readOn();
   }
 
   private void answer(
@@ -128,50 +115,17 @@ final class PushStream implements StreamObserver<Frame<PushHeader>> {
       ack.setError(errors.status(Objects.requireNonNull(failure)));
     }
     sender.send(ack.build(), done == null ? null : push, header);
-    boolean over;
-    synchronized (this) {
-      bytesInFlight -= bytes;
-      pushesInFlight--;
-      over = halfClosed && pushesInFlight == 0;
-    }
-    if (over) {
-      sender.complete();
-    } else {
-      readOn();
-    }
-  }
-
-  private void readOn() {
-    synchronized (this) {
-      if (asked
-          || halfClosed
-          || bytesInFlight >= IN_FLIGHT_BYTES
-          || pushesInFlight >= IN_FLIGHT_PUSHES) {
-        return;
-      }
-      asked = true;
-    }
-    sender.request();
+    window.answered(bytes);
   }
 
   @Override
   public void onError(Throwable gone) {
-    synchronized (this) {
-      halfClosed = false;
-      asked = true;
-    }
+    window.clientGone();
   }
 
   @Override
   public void onCompleted() {
-    boolean over;
-    synchronized (this) {
-      halfClosed = true;
-      over = pushesInFlight == 0;
-    }
-    if (over) {
-      sender.complete();
-    }
+    window.clientEnded();
   }
 
   /** A sender of acknowledgements alone. */

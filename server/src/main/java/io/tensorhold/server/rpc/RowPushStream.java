@@ -14,7 +14,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
-/** One stream of pushes of rows; its flow is controlled as that of {@link PushStream}. */
+/** One stream of pushes of rows; {@link PushWindow} bounds what it holds. */
 final class RowPushStream implements StreamObserver<Frame<PushRowsHeader>> {
   private final Trainer trainer;
   private final RowRequests requests;
@@ -22,10 +22,7 @@ final class RowPushStream implements StreamObserver<Frame<PushRowsHeader>> {
   private final Traffic traffic;
   private final BooleanSupplier diskFull;
   private final PushStream.Sender sender;
-  private long bytesInFlight;
-  private int pushesInFlight;
-  private boolean asked = true;
-  private boolean halfClosed;
+  private final PushWindow window;
 
   RowPushStream(
       Trainer trainer,
@@ -40,6 +37,7 @@ final class RowPushStream implements StreamObserver<Frame<PushRowsHeader>> {
     this.traffic = traffic;
     this.diskFull = diskFull;
     this.sender = sender;
+    this.window = new PushWindow(sender);
   }
 
   @Override
@@ -47,11 +45,7 @@ final class RowPushStream implements StreamObserver<Frame<PushRowsHeader>> {
     PushRowsHeader header = frame.header();
     long bytes = frame.payloadBytes();
     traffic.addPushed(bytes);
-    synchronized (this) {
-      asked = false;
-      bytesInFlight += bytes;
-      pushesInFlight++;
-    }
+    window.taken(bytes);
     CompletableFuture<PushDone> done;
     try (frame) {
       done = push(header, frame);
@@ -59,7 +53,7 @@ final class RowPushStream implements StreamObserver<Frame<PushRowsHeader>> {
       done = CompletableFuture.failedFuture(e);
     }
     var _ = done.whenComplete((value, failure) -> answer(header, value, failure, bytes));
-    readOn();
+    window.readOn();
   }
 
   private CompletableFuture<PushDone> push(PushRowsHeader header, Frame<PushRowsHeader> frame) {
@@ -93,49 +87,16 @@ final class RowPushStream implements StreamObserver<Frame<PushRowsHeader>> {
       ack.setError(errors.status(Objects.requireNonNull(failure)));
     }
     sender.send(ack.build(), null, PushHeader.getDefaultInstance());
-    boolean over;
-    synchronized (this) {
-      bytesInFlight -= bytes;
-      pushesInFlight--;
-      over = halfClosed && pushesInFlight == 0;
-    }
-    if (over) {
-      sender.complete();
-    } else {
-      readOn();
-    }
-  }
-
-  private void readOn() {
-    synchronized (this) {
-      if (asked
-          || halfClosed
-          || bytesInFlight >= PushStream.IN_FLIGHT_BYTES
-          || pushesInFlight >= PushStream.IN_FLIGHT_PUSHES) {
-        return;
-      }
-      asked = true;
-    }
-    sender.request();
+    window.answered(bytes);
   }
 
   @Override
   public void onError(Throwable gone) {
-    synchronized (this) {
-      halfClosed = false;
-      asked = true;
-    }
+    window.clientGone();
   }
 
   @Override
   public void onCompleted() {
-    boolean over;
-    synchronized (this) {
-      halfClosed = true;
-      over = pushesInFlight == 0;
-    }
-    if (over) {
-      sender.complete();
-    }
+    window.clientEnded();
   }
 }
