@@ -30,6 +30,11 @@ def new_array(parameter: Parameter, shape: Sequence[int]) -> Array:
     return np.empty(tuple(shape), kind)
 
 
+def _check_shape(what: str, array: Array, shape: Sequence[int]) -> None:
+    if tuple(array.shape) != tuple(shape):
+        raise error("SHAPE_INVALID", f"{what}: value={list(array.shape)} allowed={list(shape)}")
+
+
 def check_out(parameter: Parameter, out: Array, shape: Sequence[int]) -> None:
     """Refuses an array that values can't be pulled into."""
     allowed = (
@@ -43,11 +48,7 @@ def check_out(parameter: Parameter, out: Array, shape: Sequence[int]) -> None:
             f"out of {parameter.name}: value={out.dtype} allowed="
             f"{', '.join(map(str, allowed))} (uint16: the bits of bf16)",
         )
-    if tuple(out.shape) != tuple(shape):
-        raise error(
-            "SHAPE_INVALID",
-            f"out of {parameter.name}: value={list(out.shape)} allowed={list(shape)}",
-        )
+    _check_shape(f"out of {parameter.name}", out, shape)
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise error("SHAPE_INVALID", f"out of {parameter.name} must be contiguous and writable")
 
@@ -138,11 +139,7 @@ def checked(parameter: Parameter, values: Any, shape: Sequence[int]) -> tuple[Ar
             f"values of {parameter.name} ({parameter.dtype}): value={values.dtype} "
             f"allowed={', '.join(map(str, native))}; convert them with astype",
         )
-    if tuple(values.shape) != tuple(shape):
-        raise error(
-            "SHAPE_INVALID",
-            f"values of {parameter.name}: value={list(values.shape)} allowed={list(shape)}",
-        )
+    _check_shape(f"values of {parameter.name}", values, shape)
     return np.ascontiguousarray(values), native[values.dtype]
 
 
