@@ -229,11 +229,10 @@ final class RaftNode implements AutoCloseable {
   /** Stops this server's part in a group, if it has one; its files stay, and it is a member. */
   void suspend(RaftGroupId group) throws IOException {
     if (holds(group)) {
-      check(
-          server()
-              .groupManagement(
-                  GroupManagementRequest.newRemove(
-                      client, self, calls.incrementAndGet(), group, false, false)));
+      GroupManagementRequest leave =
+          GroupManagementRequest.newRemove(
+              client, self, calls.incrementAndGet(), group, false, false);
+      check(StuckLogs.freed(() -> server().groupManagement(leave)));
     }
   }
 
@@ -375,7 +374,11 @@ final class RaftNode implements AutoCloseable {
   public void close() throws IOException {
     RaftServer started = server;
     if (started != null) {
-      started.close();
+      StuckLogs.freed(
+          () -> {
+            started.close();
+            return started;
+          });
     }
   }
 }
