@@ -258,7 +258,9 @@ class CatchUpTest {
         .orElseThrow();
   }
 
-  /** Behind a flag: on a loaded machine a new member takes a minute now and then (operations.md). */
+  /**
+   * Behind a flag: on a loaded machine a new member takes a minute now and then (operations.md).
+   */
   @Test
   @Order(5)
   @EnabledIfSystemProperty(named = "tensorhold.new-members", matches = "true")

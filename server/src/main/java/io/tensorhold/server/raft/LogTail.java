@@ -116,7 +116,7 @@ final class LogTail {
     return written;
   }
 
-  /** End of the record at a position; −1 if its length makes no sense. */
+  /** End of the record at a position; past any file if its length makes no sense, −1 if cut. */
   private static int endOf(ByteBuffer bytes, int at) {
     long length = 0;
     for (int i = 0; i < 5 && at + i < bytes.limit(); i++) {
@@ -124,10 +124,10 @@ final class LogTail {
       length |= (long) (next & 0x7f) << (7 * i);
       if (next >= 0) {
         long end = at + i + 1 + length + CRC_BYTES;
-        return end <= Integer.MAX_VALUE ? (int) end : -1;
+        return (int) Math.min(end, Integer.MAX_VALUE);
       }
     }
-    return -1;
+    return at + 5 <= bytes.limit() ? Integer.MAX_VALUE : -1;
   }
 
   private static int crc(ByteBuffer bytes, int from, int to) {

@@ -8,12 +8,15 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HexFormat;
 import java.util.UUID;
 import java.util.zip.CRC32C;
 import org.apache.ratis.protocol.RaftGroupId;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Logs that end before the database does, as a repair from a peer leaves them. */
 class LogFoldersTest {
@@ -60,11 +63,13 @@ class LogFoldersTest {
     assertThat(current.resolve("raft-meta")).exists();
   }
 
-  @Test
-  void aRecordOfAnImpossibleLengthIsNamedAsDamage() throws IOException {
+  @ParameterizedTest
+  @ValueSource(strings = {"cccaeb79", "ccdaebf90f", "ccdaebf990d1"})
+  void aRecordOfAnImpossibleLengthIsNamedAsDamage(String length) throws IOException {
     Path open = current.resolve("log_inprogress_10");
     byte[] bytes = segment(3);
-    System.arraycopy(new byte[] {(byte) 0xcc, (byte) 0xca, (byte) 0xeb, 0x79}, 0, bytes, 8 + 25, 4);
+    byte[] prefix = HexFormat.of().parseHex(length);
+    System.arraycopy(prefix, 0, bytes, 8 + 25, prefix.length);
     Files.write(open, bytes);
     assertThatThrownBy(folders::cutTornTails)
         .hasMessageContaining(open + " is damaged at byte 33")
