@@ -191,18 +191,25 @@ public final class ShardRows {
     }
   }
 
-  /** Fills a slot with what {@link #look} has found, or with what the row begins as. */
+  /** Fills a slot of the replicated state with what {@link #look} has found. */
   private void fillMissed(ParameterRecord table, RowCache cache, int slot, int m) {
-    MemorySegment page = cache.page(slot);
-    long row = cache.offset(slot);
-    if (cache.onDisk && reads.found(m)) {
-      MemorySegment.copy(reads.memory(), reads.offset(m), page, row, cache.rowBytes());
-      if (RowLayout.logIndex(page, row) > state.index) {
-        cache.markAhead(slot);
-      }
+    if (fill(table, cache, m, cache, slot)
+        && RowLayout.logIndex(cache.page(slot), cache.offset(slot)) > state.index) {
+      cache.markAhead(slot);
+    }
+  }
+
+  /** Fills a slot with what {@link #look} has found, or else with what the row begins as. */
+  private boolean fill(ParameterRecord table, RowCache cache, int m, RowCache target, int slot) {
+    MemorySegment page = target.page(slot);
+    long row = target.offset(slot);
+    boolean found = cache.onDisk && reads.found(m);
+    if (found) {
+      MemorySegment.copy(reads.memory(), reads.offset(m), page, row, target.rowBytes());
     } else {
       update.initialize(table, missed[m], page, row);
     }
+    return found;
   }
 
   /**
@@ -291,17 +298,7 @@ public final class ShardRows {
     }
     look(table, cache, misses);
     for (int m = 0; m < misses; m++) {
-      int target = RowOverlay.insert(rows, missed[m]);
-      if (cache.onDisk && reads.found(m)) {
-        MemorySegment.copy(
-            reads.memory(),
-            reads.offset(m),
-            rows.page(target),
-            rows.offset(target),
-            rows.rowBytes());
-      } else {
-        update.initialize(table, missed[m], rows.page(target), rows.offset(target));
-      }
+      fill(table, cache, m, rows, RowOverlay.insert(rows, missed[m]));
     }
   }
 
