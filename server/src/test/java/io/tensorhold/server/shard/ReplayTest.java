@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
-import io.tensorhold.numerics.Kernels;
 import io.tensorhold.numerics.Optimizer;
 import io.tensorhold.numerics.Rounding;
 import io.tensorhold.numerics.Schedule;
@@ -21,7 +20,6 @@ import io.tensorhold.server.store.StoreException;
 import io.tensorhold.server.store.StoreScan;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -66,43 +64,8 @@ class ReplayTest {
     assertThat(OffHeap.allocated()).isEqualTo(allocatedBefore);
   }
 
-  private final class Replica implements AutoCloseable {
-    private final Path directory;
-    private final long budget;
-    private ShardStore store;
-    private ShardMachine machine;
-
-    Replica(String name, long budget) {
-      this.directory = folder.resolve(name);
-      this.budget = budget;
-      this.store = new ShardStore(directory.resolve("db"), directory.resolve("staging"), rocks);
-      this.machine = new ShardMachine(0, store, budget, Kernels.best());
-    }
-
-    /** What a kill leaves: the store as last flushed. */
-    void reopen() {
-      close();
-      store = new ShardStore(directory.resolve("db"), directory.resolve("staging"), rocks);
-      machine = new ShardMachine(0, store, budget, Kernels.best());
-    }
-
-    void apply(List<byte[]> log, long index) {
-      machine.apply(1, index, ByteBuffer.wrap(log.get((int) index)));
-    }
-
-    void flush() {
-      Flush flush = machine.beginFlush();
-      if (flush != null) {
-        flush.run();
-        machine.endFlush(flush, true);
-      }
-    }
-
-    @Override
-    public void close() {
-      machine.close();
-      store.close();
-    }
+  private ReplayedShard replica(String name, long budget) {
+    return new ReplayedShard(folder.resolve(name), budget, rocks);
   }
 
   @RepeatedTest(12)
@@ -110,9 +73,9 @@ class ReplayTest {
     long seed = repetition.getCurrentRepetition();
     random = new Random(seed);
     List<byte[]> log = log(300);
-    try (Replica plenty = new Replica("plenty", 64 << 20);
-        Replica tiny = new Replica("tiny", 2500);
-        Replica killed = new Replica("killed", 64 << 20)) {
+    try (ReplayedShard plenty = replica("plenty", 64 << 20);
+        ReplayedShard tiny = replica("tiny", 2500);
+        ReplayedShard killed = replica("killed", 64 << 20)) {
       for (int index = 0; index < log.size(); index++) {
         plenty.apply(log, index);
         if (tiny.machine.pressure() == ShardMachine.Pressure.NOW) {
@@ -145,7 +108,7 @@ class ReplayTest {
   }
 
   /** Flushes, flushes that fail, flushes with entries in between, and kills. */
-  private void mishap(Replica replica, List<byte[]> log, int index) {
+  private void mishap(ReplayedShard replica, List<byte[]> log, int index) {
     switch (random.nextInt(12)) {
       case 0 -> replica.flush();
       case 1 -> replica.reopen();
@@ -171,7 +134,7 @@ class ReplayTest {
     }
   }
 
-  private static void replay(Replica replica, List<byte[]> log, long until) {
+  private static void replay(ReplayedShard replica, List<byte[]> log, long until) {
     for (long i = replica.machine.appliedIndex() + 1; i <= until; i++) {
       replica.apply(log, i);
     }

@@ -19,7 +19,6 @@ import io.tensorhold.server.store.SharedRocks;
 import io.tensorhold.server.store.StoreScan;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -67,42 +66,8 @@ class RowsReplayTest {
     assertThat(OffHeap.allocated()).isEqualTo(allocatedBefore);
   }
 
-  private final class Replica implements AutoCloseable {
-    private final Path directory;
-    private final long budget;
-    private ShardStore store;
-    private ShardMachine machine;
-
-    Replica(String name, long budget) {
-      this.directory = folder.resolve(name);
-      this.budget = budget;
-      this.store = new ShardStore(directory.resolve("db"), directory.resolve("staging"), rocks);
-      this.machine = new ShardMachine(0, store, budget, Kernels.best());
-    }
-
-    void reopen() {
-      close();
-      store = new ShardStore(directory.resolve("db"), directory.resolve("staging"), rocks);
-      machine = new ShardMachine(0, store, budget, Kernels.best());
-    }
-
-    void apply(List<byte[]> log, long index) {
-      machine.apply(1, index, ByteBuffer.wrap(log.get((int) index)));
-    }
-
-    void flush() {
-      Flush flush = machine.beginFlush();
-      if (flush != null) {
-        flush.run();
-        machine.endFlush(flush, true);
-      }
-    }
-
-    @Override
-    public void close() {
-      machine.close();
-      store.close();
-    }
+  private ReplayedShard replica(String name, long budget) {
+    return new ReplayedShard(folder.resolve(name), budget, rocks);
   }
 
   @RepeatedTest(6)
@@ -110,9 +75,9 @@ class RowsReplayTest {
     long seed = repetition.getCurrentRepetition();
     random = new Random(seed);
     List<byte[]> log = log(120);
-    try (Replica plenty = new Replica("plenty", 64 << 20);
-        Replica tiny = new Replica("tiny", 16 << 10);
-        Replica killed = new Replica("killed", 64 << 20)) {
+    try (ReplayedShard plenty = replica("plenty", 64 << 20);
+        ReplayedShard tiny = replica("tiny", 16 << 10);
+        ReplayedShard killed = replica("killed", 64 << 20)) {
       for (int index = 0; index < log.size(); index++) {
         plenty.apply(log, index);
         if (tiny.machine.pressure() != ShardMachine.Pressure.NONE) {
@@ -146,7 +111,7 @@ class RowsReplayTest {
     return checksum.value();
   }
 
-  private void mishap(Replica replica, List<byte[]> log, int index) {
+  private void mishap(ReplayedShard replica, List<byte[]> log, int index) {
     switch (random.nextInt(10)) {
       case 0 -> replica.flush();
       case 1 -> replica.reopen();
@@ -169,14 +134,14 @@ class RowsReplayTest {
     }
   }
 
-  private static void replay(Replica replica, List<byte[]> log, long until) {
+  private static void replay(ReplayedShard replica, List<byte[]> log, long until) {
     for (long i = replica.machine.appliedIndex() + 1; i <= until; i++) {
       replica.apply(log, i);
     }
   }
 
   /** Reads bring rows to memory, and push others out. */
-  private void readSome(Replica replica) {
+  private void readSome(ReplayedShard replica) {
     ParameterRecord table = replica.machine.parameter(1);
     if (table != null) {
       long[] keys = keys(30);
