@@ -252,6 +252,7 @@ final class ShardStateMachine extends FetchedStateMachine {
 
   @Override
   public void notifyLeaderChanged(RaftGroupMemberId group, RaftPeerId leader) {
+    log.info("shard {} is led by server {}", shard, leader);
     ShardMachine target = machine;
     if (target != null && !leader.equals(group.getPeerId())) {
       target.dropOverlay(-1);
