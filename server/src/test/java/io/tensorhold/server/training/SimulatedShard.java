@@ -102,11 +102,11 @@ final class SimulatedShard implements StepLog, Roster, AutoCloseable {
     for (int i = 0; i < committed && !inFlight.isEmpty(); i++) {
       commit(false);
     }
-    for (InFlight entry : inFlight) {
+    while (!inFlight.isEmpty()) {
+      InFlight entry = inFlight.remove();
       entry.entry.release();
       entry.done.completeExceptionally(lost());
     }
-    inFlight.clear();
     term++;
   }
 
