@@ -16,8 +16,11 @@ import java.util.TreeMap;
 record PushPart(int shard, int part, int parts, List<BlockPart> blocks) {
   private static final int BLOCKS_PER_PUSH = 1024;
 
-  /** What a message decodes to at most, whatever codec makes it small. */
-  private static final long F32_BYTES_PER_PUSH = 16L << 20;
+  /**
+   * What a message decodes to at most, whatever codec makes it small: the mean of a bulk synchronous
+   * step is an entry of the log as f32, and one that is too large is refused.
+   */
+  private static final long F32_BYTES_PER_PUSH = 4L << 20;
 
   /**
    * The messages that carry blocks, shard by shard.

@@ -215,7 +215,7 @@ final class ShardStateMachine extends FetchedStateMachine {
       beginChecksum(entry.getIndex());
     }
     if (!flushQueued
-        && (bytesSinceFlush.get() > resources.flushLogBytes()
+        && (resources.flushes().due(bytesSinceFlush.get(), target.dirtyBytes())
             || target.pressure() != ShardMachine.Pressure.NONE)) {
       flushQueued = true;
       resources.flusher().execute(this::flushInBackground);

@@ -31,6 +31,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /** Checks requests for blocks against the catalog, and turns them into commands. */
 final class BlockRequests {
@@ -48,7 +49,7 @@ final class BlockRequests {
       Set<ParameterRecord> parameters,
       PushPayload received,
       long decodedBytes) {
-    /** Frees the payload; the command can't be read any more. */
+    /** Lets go of the payload: it is read by those only who hold it. */
     void release() {
       received.release();
     }
@@ -161,10 +162,17 @@ final class BlockRequests {
     }
     PushPayload payload =
         header.getWithoutPayload()
-            ? PushPayload.room(view, operation, List.of(), 0)
-            : receive(view, header, operation, parts, frame);
+            ? PushPayload.room(view, operation, List.of(), ofStep, 0)
+            : receive(view, header, operation, parts, ofStep, frame);
     PushCommand command =
-        new PushCommand(List.of(tag), operation, parts, payload.memory(), factors, payload.block());
+        new PushCommand(
+            List.of(tag),
+            operation,
+            parts,
+            payload.bytes(),
+            factors,
+            payload.block(),
+            payload.memory());
     return new CheckedPush(view, command, parameters, payload, values);
   }
 
@@ -189,8 +197,9 @@ final class BlockRequests {
       PushHeader header,
       Operation operation,
       List<Part> parts,
+      @Nullable StepFactors factors,
       Frame<PushHeader> frame) {
-    PushPayload payload = PushPayload.room(view, operation, parts, frame.payloadBytes());
+    PushPayload payload = PushPayload.room(view, operation, parts, factors, frame.payloadBytes());
     try {
       for (int i = 0; i < parts.size(); i++) {
         Part part = parts.get(i);

@@ -52,6 +52,9 @@ public final class Entry {
   static final int PUT_ROWS = 9;
   static final int STEPS = 10;
 
+  /** The format of an entry, and length and type of its first command. */
+  private static final int ENTRY_HEAD_BYTES = 6;
+
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
 
@@ -93,9 +96,7 @@ public final class Entry {
 
   /** An entry of a push. */
   public static byte[] push(PushCommand push) {
-    ByteBuffer out = allocate(Math.toIntExact(5 + bodyBytes(push)), PUSH);
-    writePush(out, push);
-    return out.array();
+    return whole(null, push);
   }
 
   /**
@@ -103,10 +104,50 @@ public final class Entry {
    * the push's when it is read.
    */
   public static byte[] step(StepMark mark, PushCommand push) {
-    ByteBuffer out = allocate(Math.toIntExact(5 + mark.bytes() + bodyBytes(push)), STEP);
-    mark.write(out);
+    return whole(mark, push);
+  }
+
+  private static byte[] whole(@Nullable StepMark mark, PushCommand push) {
+    int head = headBytes(mark, push);
+    byte[] entry = new byte[Math.toIntExact(head + push.payload().byteSize())];
+    writeHead(ByteBuffer.wrap(entry).order(ByteOrder.LITTLE_ENDIAN), mark, push);
+    MemorySegment.ofArray(entry).asSlice(head).copyFrom(push.payload());
+    return entry;
+  }
+
+  /** Bytes of an entry of a push, in a step if there is a mark, up to its payload. */
+  static int headBytes(@Nullable StepMark mark, PushCommand push) {
+    return headBytes(push.tags().size(), push.parts(), push.factors() != null, push.saysSteps())
+        + (mark == null ? 0 : mark.bytes());
+  }
+
+  private static int headBytes(int tags, List<Part> parts, boolean withFactors, boolean withSteps) {
+    long bytes = ENTRY_HEAD_BYTES + 2 + 24L * tags + 1 + 4;
+    for (Part part : parts) {
+      bytes += 21 + 4L * part.runs().length;
+    }
+    bytes += (withFactors ? 4 + 4L * parts.size() : 0) + (withSteps ? 8L * parts.size() : 0);
+    return Math.toIntExact(bytes);
+  }
+
+  /**
+   * Bytes that suffice for the head of an entry of a push, whether it is in a step or not.
+   *
+   * @param factors that it may get from its step
+   */
+  public static int headRoom(int tags, List<Part> parts, @Nullable StepFactors factors) {
+    return headBytes(tags, parts, true, true) + StepMark.bytes(tags, factors);
+  }
+
+  /** Writes an entry of a push to the beginning of its memory, up to the payload. */
+  static void writeHead(ByteBuffer out, @Nullable StepMark mark, PushCommand push) {
+    long bytes = headBytes(mark, push) + push.payload().byteSize();
+    out.put((byte) FORMAT).putInt(Math.toIntExact(bytes - 5));
+    out.put((byte) (mark == null ? PUSH : STEP));
+    if (mark != null) {
+      mark.write(out);
+    }
     writePush(out, push);
-    return out.array();
   }
 
   /** An entry of a push of rows. */
@@ -183,17 +224,6 @@ public final class Entry {
     return entry.remaining() == 6 && entry.get(entry.position() + 5) == COMPARE;
   }
 
-  private static long bodyBytes(PushCommand push) {
-    long bytes = 2 + 24L * push.tags().size() + 1 + 4 + push.payload().byteSize();
-    for (Part part : push.parts()) {
-      bytes += 21 + 4L * part.runs().length;
-    }
-    long parts = push.parts().size();
-    return bytes
-        + (push.factors() == null ? 0 : 4 + 4 * parts)
-        + (push.saysSteps() ? 8 * parts : 0);
-  }
-
   private static void writePush(ByteBuffer out, PushCommand push) {
     PushCommand.Factors factors = push.factors();
     int flag = (factors == null ? 0 : WITH_FACTORS) | (push.saysSteps() ? WITH_STEPS : 0);
@@ -218,7 +248,6 @@ public final class Entry {
     if (push.saysSteps()) {
       push.parts().forEach(part -> out.putLong(part.computedAt()));
     }
-    MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
   }
 
   /** An entry of a registration. */
@@ -350,7 +379,7 @@ public final class Entry {
     if ((flags & WITH_STEPS) != 0) {
       parts.replaceAll(part -> part.at(in.getLong()));
     }
-    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null);
+    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null, null);
   }
 
   /** An entry of one command, whose length and type it has and whose body is to be put. */

@@ -87,10 +87,9 @@ public final class Trainer implements AutoCloseable {
   public Trainer(ClusterNode node, long bspBufferBytes) {
     this.node = node;
     this.workers = new Workers(node.catalog(), System::nanoTime);
+    GradientRoom room = new GradientRoom(bspBufferBytes);
     for (int shard = 0; shard < node.shardCount(); shard++) {
-      shards.add(
-          new ShardTrainer(
-              node.shard(shard), bspBufferBytes / node.shardCount(), workers, System::nanoTime));
+      shards.add(new ShardTrainer(node.shard(shard), room, workers, System::nanoTime));
     }
     var _ =
         sweeper.scheduleWithFixedDelay(
