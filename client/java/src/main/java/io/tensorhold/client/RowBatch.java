@@ -10,7 +10,6 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.CompletableFuture;
 
 /**
  * The keys of a batch as the wire wants them: by shard, within a shard rising, each once; and where
@@ -124,9 +123,18 @@ final class RowBatch {
     return shardStarts.length - 1;
   }
 
-  /** See {@link Session#pushRows}. */
-  static CompletableFuture<PushResult> push(
-      RowLanes lanes, Table table, Operation operation, long[] keys, float[] values, int shards) {
+  /**
+   * The messages of a push; see {@link Session#pushRows}.
+   *
+   * @param everyShard gets one, though it be empty
+   */
+  static List<RowMessage> messages(
+      Table table,
+      Operation operation,
+      long[] keys,
+      float[] values,
+      int shards,
+      boolean everyShard) {
     int dim = table.dim();
     if (values.length != (long) keys.length * dim) {
       throw new TensorholdException(
@@ -136,20 +144,25 @@ final class RowBatch {
     }
     RowBatch batch = new RowBatch(table, keys, shards);
     int most = Math.max(1, Math.min(MESSAGE_ROWS, ChannelSettings.PUSH_PAYLOAD_BYTES / (4 * dim)));
-    List<CompletableFuture<PushResult>> parts = new ArrayList<>();
+    List<RowMessage> messages = new ArrayList<>();
     for (int shard = 0; shard < shards; shard++) {
+      int from = batch.shardStarts[shard];
       int end = batch.shardStarts[shard + 1];
-      for (int from = batch.shardStarts[shard]; from < end; from += most) {
+      boolean empty = everyShard && from == end;
+      while (from < end || empty) {
+        empty = false;
         int to = Math.min(end, from + most);
         PushRowsHeader.Builder header =
             PushRowsHeader.newBuilder().setOperation(operation).setCodecValue(Codec.F32.id());
         for (int i = from; i < to; i++) {
           header.addKeys(batch.keys[i]);
         }
-        parts.add(lanes.send(table, shard, header, batch.gather(operation, values, dim, from, to)));
+        messages.add(
+            new RowMessage(table, shard, header, batch.gather(operation, values, dim, from, to)));
+        from = to;
       }
     }
-    return PushResult.all(parts);
+    return messages;
   }
 
   /** The values of some keys, in the order of the wire. */

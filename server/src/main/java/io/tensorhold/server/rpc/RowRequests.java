@@ -15,8 +15,10 @@ import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.shard.RowsCheck;
 import io.tensorhold.server.shard.RowsCommand;
+import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
+import io.tensorhold.wire.StepNeeds;
 import java.lang.foreign.MemorySegment;
 
 /** Checks requests for rows against the catalog, and turns them into commands. */
@@ -153,8 +155,9 @@ final class RowRequests {
       throw new Refusal(
           Reason.REQUEST_INVALID, "expect_term is for CHECKPOINTED models: leave it 0");
     }
-    if (header.getKeysCount() == 0) {
-      throw new Refusal(Reason.REQUEST_INVALID, "a push names at least one row");
+    if (header.getKeysCount() == 0 && header.getStep() == 0) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID, "a push names at least one row, unless it is part of a step");
     }
     if (frame.payloadBytes() > Limits.PUSH_BYTES) {
       throw BlockRequests.limit("payload bytes of a push", frame.payloadBytes(), Limits.PUSH_BYTES);
@@ -194,6 +197,26 @@ final class RowRequests {
         table,
         new RowsCommand(
             command.tag(), command.operation(), table.id(), command.codec(), keys, values));
+  }
+
+  /** What a push says of the step that it is a part of. */
+  static Trainer.Step step(PushRowsHeader header, RowsCommand push) {
+    if (header.getStep() == 0) {
+      return Trainer.Step.NONE;
+    }
+    Crc32c crc = new Crc32c();
+    crc.update(MemorySegment.ofArray(push.keys()));
+    int ofValues = header.hasCrc32C() ? header.getCrc32C() : Crc32c.of(push.values());
+    crc.update(MemorySegment.ofArray(new int[] {ofValues}));
+    return new Trainer.Step(
+        header.getStep(),
+        header.getRank(),
+        header.getPart(),
+        header.getParts(),
+        crc.value(),
+        StepNeeds.NONE,
+        null,
+        false);
   }
 
   private static void checkValues(

@@ -4,6 +4,7 @@ import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.base.RowKey;
+import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.store.RowLayout;
 import io.tensorhold.server.store.RowReads;
 import io.tensorhold.server.store.ShardStore;
@@ -47,6 +48,7 @@ public final class ShardRows {
       ShardStore store,
       ShardState state,
       ParameterTable parameters,
+      OverlayPushes pushes,
       long budget,
       Kernels kernels) {
     this.lock = lock;
@@ -55,13 +57,14 @@ public final class ShardRows {
     this.parameters = parameters;
     this.tier = new RowTier(budget, store);
     this.update = new RowUpdate(kernels);
-    this.overlay = new RowOverlay(lock, budget / 2, update, this::bring);
+    this.overlay = new RowOverlay(lock, budget / 2, update, pushes, this::bring);
     this.reads = store.rowReads();
   }
 
   /** Applies a push of the log. */
-  Outcome push(long index, RowsCommand push) {
-    Outcome objection = state.objection(push.tag());
+  Outcome push(long index, RowsCommand push, @Nullable StepMark mark) {
+    List<Tag> tags = List.of(push.tag());
+    Outcome objection = state.objection(tags, mark);
     if (objection != null) {
       return objection;
     }
@@ -70,7 +73,7 @@ public final class ShardRows {
       return Outcome.INVALID;
     }
     push(index, push, table);
-    state.applied(push.tag());
+    state.applied(tags, mark);
     return Outcome.APPLIED;
   }
 
@@ -331,7 +334,7 @@ public final class ShardRows {
     }
   }
 
-  ShardMachine.Pressure pressure() {
+  Pressure pressure() {
     return tier.pressure();
   }
 
