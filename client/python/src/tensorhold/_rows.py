@@ -238,7 +238,6 @@ class RowPush(Pending):
         header.MergeFrom(self.header)
         return [frame_prefix(header, self.nbytes), data]
 
-
     def again(self) -> RowPush:
         """The same, to be numbered anew."""
         header = rows_pb2.PushRowsHeader()

@@ -84,7 +84,9 @@ class StepCore:
             )
             flat = np.asarray(values)
             if not model.spec.allow_nonfinite and not np.isfinite(flat).all():
-                raise error("NONFINITE", f"a gradient of {name} is NaN or infinite: nothing was sent")
+                raise error(
+                    "NONFINITE", f"a gradient of {name} is NaN or infinite: nothing was sent"
+                )
             for push in pushes:
                 header = push.header
                 header.step, header.rank = self.number, self._header.rank

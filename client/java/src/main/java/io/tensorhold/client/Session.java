@@ -11,7 +11,6 @@ import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.proto.v1.StepFactors;
 import io.tensorhold.wire.Frame;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedSet;
@@ -109,21 +108,7 @@ public final class Session implements AutoCloseable {
   /** Pushes whole blocks, of one parameter or of several. */
   public CompletableFuture<PushResult> pushBlocks(
       ModelHandle model, Operation operation, List<BlockPayload> blocks) {
-    List<BlockPart> parts = new ArrayList<>();
-    for (BlockPayload block : blocks) {
-      Parameter parameter = block.parameter();
-      long elements = parameter.elementsIn(block.block());
-      if (!block.codec().fits(parameter.dtype(), elements, block.bytes().byteSize())) {
-        TensorParts.requireBytes(
-            "block %d of %s".formatted(block.block(), parameter.name()),
-            block.codec().bytes(parameter.dtype(), elements),
-            block.bytes());
-      }
-      parts.add(
-          new BlockPart(
-              parameter, block.block(), block.codec(), List.of(), List.of(block.bytes())));
-    }
-    return send(model, operation, parts, List.of(), Step.NONE);
+    return send(model, operation, TensorParts.blocks(blocks), List.of(), Step.NONE);
   }
 
   /**
@@ -330,11 +315,21 @@ public final class Session implements AutoCloseable {
    */
   public CompletableFuture<PushResult> pushRows(
       Table table, Operation operation, long[] keys, float[] values) {
+    return pushRows(RowBatch.messages(table, operation, keys, values, shards, false));
+  }
+
+  /**
+   * Puts whole rows in the place of what there is: weights, optimizer state and steps, as {@link
+   * TableScan#whole} gives them of a table of the same form. Of a key that comes several times the
+   * last counts. Keys and rows may be used again when this returns.
+   */
+  public CompletableFuture<PushResult> restoreRows(Table table, long[] keys, MemorySegment rows) {
+    return pushRows(RowBatch.whole(table, keys, rows, shards));
+  }
+
+  private CompletableFuture<PushResult> pushRows(List<RowMessage> messages) {
     CompletableFuture<PushResult> result =
-        PushResult.all(
-            RowBatch.messages(table, operation, keys, values, shards, false).stream()
-                .map(message -> sendOne(message, Step.NONE))
-                .toList());
+        PushResult.all(messages.stream().map(message -> sendOne(message, Step.NONE)).toList());
     track(result);
     return result;
   }

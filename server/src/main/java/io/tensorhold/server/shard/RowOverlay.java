@@ -114,7 +114,7 @@ public final class RowOverlay {
       fresh += slots[i] == RowCache.ABSENT ? 1 : 0;
     }
     requireRoom(rows, fresh);
-    long valueBytes = RowUpdate.bytes(table, push.codec());
+    long valueBytes = RowUpdate.bytes(table, push);
     for (int from = 0; from < keys.length; from += RowReads.MOST) {
       int to = Math.min(keys.length, from + RowReads.MOST);
       if (fresh > 0) {
