@@ -26,11 +26,6 @@ final class TableImport {
   /** Values of optimizer state for each weight, at most: no optimizer has as many. */
   private static final int MOST_STATE = 8;
 
-  /**
-   * Batches after which a CHECKPOINTED model is checkpointed, so that its leaders' memory holds.
-   */
-  private static final int CHECKPOINT_BATCHES = 8;
-
   private final TensorholdClient client;
   private final Checkpoint file;
   private final LongConsumer progress;
@@ -79,11 +74,10 @@ final class TableImport {
     TensorEntry values = required(TableFile.VALUES, dtype, rows, table.dim());
     StateColumns state = state(table, rows, values);
     long rowBytes = Math.max(4L * table.dim(), state == null ? 0 : whole(table, state, rows));
-    int most = (int) Math.clamp(BATCH_BYTES / (rowBytes + Long.BYTES), 1, 1 << 16);
+    int most = Math.clamp(BATCH_BYTES / (rowBytes + Long.BYTES), 1, 1 << 16);
     boolean checkpointed =
         table.model().model().getSpec().getDurability() == Durability.CHECKPOINTED;
     try (Session session = client.openSession("import " + table.model().name())) {
-      int batches = 0;
       for (long from = 0; from < rows; from += most) {
         int count = (int) Math.min(most, rows - from);
         long[] batch = new long[count];
@@ -94,15 +88,12 @@ final class TableImport {
           var _ = session.restoreRows(table, batch, wholeRows(table, state, rows, from, count));
         }
         progress.accept(count);
-        if (checkpointed && ++batches % CHECKPOINT_BATCHES == 0) {
+        if (checkpointed) { // until then its leaders hold the rows in memory
           session.flush();
           client.checkpoint(table.model());
         }
       }
       session.flush();
-    }
-    if (checkpointed) {
-      client.checkpoint(table.model());
     }
     return state != null;
   }

@@ -74,13 +74,14 @@ class TableFileTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"F32,LOGGED", "BF16,LOGGED", "Q8_0,CHECKPOINTED"})
-  void aTableOfFourShardsIsTheSameOnSeven(Codec codec, Durability durability) throws Exception {
+  @CsvSource({"F32,LOGGED,1MiB", "BF16,LOGGED,1MiB", "Q8_0,CHECKPOINTED,64MiB"})
+  void aTableOfFourShardsIsTheSameOnSeven(Codec codec, Durability durability, String memory)
+      throws Exception {
     String file = folder.resolve("table.safetensors").toString();
     long[] half = Arrays.copyOf(keys(1), ROWS / 2);
     float[] before;
     float[] after;
-    try (LocalServer four = new LocalServer(folder.resolve("4"), "1MiB", "1MiB", 4);
+    try (LocalServer four = new LocalServer(folder.resolve("4"), memory, "1MiB", 4);
         TensorholdClient client = four.connect();
         Session session = client.openSession("test")) {
       Table table = client.create(spec("m", durability, codec)).table("rows");
@@ -94,7 +95,7 @@ class TableFileTest {
       gradients(session, table, half, 4);
       after = RowsTest.pull(client, table, asked());
     }
-    try (LocalServer seven = new LocalServer(folder.resolve("7"), "1MiB", "1MiB", 7);
+    try (LocalServer seven = new LocalServer(folder.resolve("7"), memory, "1MiB", 7);
         TensorholdClient client = seven.connect();
         Session session = client.openSession("test")) {
       client.create(spec("other", Durability.LOGGED, Codec.F32)); // ids are others here
