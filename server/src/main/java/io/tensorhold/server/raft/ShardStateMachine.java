@@ -5,6 +5,7 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.Flush;
+import io.tensorhold.server.shard.Pressure;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.StoreException;
@@ -205,7 +206,7 @@ final class ShardStateMachine extends FetchedStateMachine {
     LogEntryProto entry = transaction.getLogEntry();
     ByteBuffer data = payloads.entryOf(transaction);
     ShardMachine target = open(machine);
-    if (target.pressure() == ShardMachine.Pressure.NOW) {
+    if (target.pressure() == Pressure.NOW) {
       flushPatiently();
     }
     byte[] outcomes = target.apply(entry.getTerm(), entry.getIndex(), data);
@@ -216,7 +217,7 @@ final class ShardStateMachine extends FetchedStateMachine {
     }
     if (!flushQueued
         && (resources.flushes().due(bytesSinceFlush.get(), target.dirtyBytes())
-            || target.pressure() != ShardMachine.Pressure.NONE)) {
+            || target.pressure() != Pressure.NONE)) {
       flushQueued = true;
       resources.flusher().execute(this::flushInBackground);
     }

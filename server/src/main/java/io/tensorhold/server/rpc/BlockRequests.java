@@ -322,10 +322,11 @@ final class BlockRequests {
       case io.tensorhold.proto.v1.Operation.ASSIGN_VALUE -> Operation.ASSIGN;
       case io.tensorhold.proto.v1.Operation.ADD_VALUE -> Operation.ADD;
       case io.tensorhold.proto.v1.Operation.GRADIENT_VALUE -> Operation.GRADIENT;
+      case io.tensorhold.proto.v1.Operation.RESTORE_VALUE -> Operation.RESTORE;
       default ->
           throw new Refusal(
               Reason.REQUEST_INVALID,
-              "operation: value=%d allowed=1..3 (ASSIGN, ADD, GRADIENT)".formatted(number),
+              "operation: value=%d allowed=1..4 (ASSIGN, ADD, GRADIENT, RESTORE)".formatted(number),
               "value",
               number);
     };

@@ -83,7 +83,9 @@ public record PushCommand(
     /** Elements grow by the payload. */
     ADD(2),
     /** The payload is a gradient for the parameter's optimizer. */
-    GRADIENT(3);
+    GRADIENT(3),
+    /** Rows alone: weights, optimizer state and steps become the payload. */
+    RESTORE(4);
 
     final int id;
 
@@ -97,7 +99,7 @@ public record PushCommand(
           return operation;
         }
       }
-      throw new IllegalArgumentException("operation in the log: value=%d known=1..3".formatted(id));
+      throw new IllegalArgumentException("operation in the log: value=%d known=1..4".formatted(id));
     }
   }
 
