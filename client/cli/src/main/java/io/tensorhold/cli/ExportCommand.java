@@ -1,18 +1,12 @@
 package io.tensorhold.cli;
 
 import io.tensorhold.client.ModelHandle;
-import io.tensorhold.client.Parameter;
 import io.tensorhold.client.TensorholdClient;
 import io.tensorhold.client.checkpoint.OnnxTemplate;
-import io.tensorhold.client.checkpoint.SafetensorsWriter;
 import io.tensorhold.client.checkpoint.TensorSource;
-import io.tensorhold.client.checkpoint.TensorSpec;
 import io.tensorhold.numerics.Codec;
-import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -25,7 +19,9 @@ import picocli.CommandLine.Parameters;
 @Command(
     name = "export",
     mixinStandardHelpOptions = true,
-    description = "Write a model to a .safetensors file, or into the graph of an .onnx file.",
+    description =
+        "Write a model to a .safetensors file, a .pt file that torch.load(weights_only=True) takes,"
+            + " or into the graph of an .onnx file.",
     footer = {
       "",
       "Tensors come back in the dtype they were loaded with; what is stored in that dtype comes back",
@@ -33,6 +29,7 @@ import picocli.CommandLine.Parameters;
       "",
       "Examples:",
       "  tensorhold export bert bert.safetensors",
+      "  tensorhold export bert bert.pt",
       "  tensorhold export bert-q8 bert-q8.onnx --template model.onnx"
     })
 final class ExportCommand implements Callable<Integer> {
@@ -75,7 +72,7 @@ final class ExportCommand implements Callable<Integer> {
             graph.fill(source, file);
           }
         } else {
-          writeSafetensors(model, source);
+          new ModelExporter(model, source).write(file);
         }
         seconds = progress.seconds();
       }
@@ -90,25 +87,5 @@ final class ExportCommand implements Callable<Integer> {
                       file, model.parameters().size(), Output.bytes(size), seconds));
     }
     return 0;
-  }
-
-  private void writeSafetensors(ModelHandle model, TensorSource source) throws IOException {
-    List<TensorSpec> specs =
-        model.parameters().stream()
-            .map(p -> new TensorSpec(p.name(), p.dtype(), p.shape()))
-            .toList();
-    Map<String, String> metadata = model.model().getSpec().getMetadataMap();
-    ByteBuffer buffer = ByteBuffer.allocateDirect(StoredTensors.CHUNK_BYTES);
-    try (SafetensorsWriter writer = SafetensorsWriter.create(file, specs, metadata)) {
-      for (Parameter parameter : model.parameters()) {
-        long bytes = parameter.bytes(Codec.nativeOf(parameter.dtype()));
-        for (long at = 0; at < bytes; at += StoredTensors.CHUNK_BYTES) {
-          buffer.clear().limit((int) Math.min(StoredTensors.CHUNK_BYTES, bytes - at));
-          source.read(parameter.name(), at, buffer);
-          writer.write(parameter.name(), at, buffer.flip());
-        }
-      }
-      writer.finish();
-    }
   }
 }

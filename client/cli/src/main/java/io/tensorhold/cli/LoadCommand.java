@@ -25,7 +25,8 @@ import picocli.CommandLine.Parameters;
     name = "load",
     mixinStandardHelpOptions = true,
     description =
-        "Store a checkpoint: a .safetensors file, a model.safetensors.index.json, or an .onnx file.",
+        "Store a checkpoint: a .safetensors file, a model.safetensors.index.json, a .pt or .bin file of"
+            + " PyTorch, or an .onnx file.",
     footer = {
       "",
       "The model is visible when all of it is stored. A load that was killed can be run again.",

@@ -29,7 +29,7 @@ import java.util.TreeMap;
  *
  * <p>Safe for use by several threads.
  */
-public final class SafetensorsWriter implements AutoCloseable {
+public final class SafetensorsWriter implements CheckpointWriter {
   private static final int ALIGNMENT = 8;
   private static final int ENTRY_BYTES = 64;
 
@@ -179,12 +179,8 @@ public final class SafetensorsWriter implements AutoCloseable {
     return bytes.putLong(0, length);
   }
 
-  /**
-   * Writes what {@code data} has left into a tensor; the same bytes may be written again.
-   *
-   * @param byteOffset where in the tensor
-   * @throws IllegalArgumentException if there is no such tensor or it ends before the data does
-   */
+  /** As {@link CheckpointWriter#write}, in any order; the same bytes may be written again. */
+  @Override
   public void write(String tensor, long byteOffset, ByteBuffer data) throws IOException {
     Extent extent = extents.get(tensor);
     if (extent == null) {
@@ -225,12 +221,7 @@ public final class SafetensorsWriter implements AutoCloseable {
     written.put(from, to);
   }
 
-  /**
-   * Puts the file on disk under its name, in place of what was there.
-   *
-   * @throws IllegalStateException if a byte of a tensor was never written; the file is then not
-   *     there
-   */
+  @Override
   public void finish() throws IOException {
     long first = firstUnwritten();
     if (first < dataBytes) {
