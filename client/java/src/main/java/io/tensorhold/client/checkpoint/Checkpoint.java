@@ -27,20 +27,21 @@ import java.util.Map;
 public interface Checkpoint extends AutoCloseable {
   /** Ends of file names that are looked for in a folder, the first first. */
   List<String> SUFFIXES =
-      List.of(SafetensorsIndex.SUFFIX, ".safetensors", ".pt", ".pth", ".bin", ".onnx");
+      List.of(SafetensorsIndex.SUFFIX, ".safetensors", ".pt", ".pth", ".bin", ".gguf", ".onnx");
 
   /**
    * Opens {@code *.safetensors}, {@code *.safetensors.index.json}, {@code *.pt}, {@code *.pth},
-   * {@code *.bin}, {@code *.onnx}, or a folder that holds one of them. Of a folder that holds
-   * several kinds the first of this list is taken; two of the kind that would be taken are refused,
-   * unless one is called {@code model} or {@code pytorch_model}.
+   * {@code *.bin}, {@code *.gguf}, {@code *.onnx}, or a folder that holds one of them. Of a folder
+   * that holds several kinds the first of this list is taken; two of the kind that would be taken
+   * are refused, unless one is called {@code model} or {@code pytorch_model}. Configuration and
+   * tokenizer files of a folder are its {@link #attachments}.
    *
    * @throws CheckpointException if the file is not a whole and valid checkpoint
    * @throws IOException if the disk fails
    */
   static Checkpoint open(Path path) throws IOException {
     if (Files.isDirectory(path)) {
-      return open(choose(path));
+      return FolderCheckpoint.open(path, choose(path));
     }
     String name = String.valueOf(path.getFileName());
     if (name.endsWith(SafetensorsIndex.SUFFIX)) {
@@ -52,13 +53,16 @@ public interface Checkpoint extends AutoCloseable {
     if (name.endsWith(".pt") || name.endsWith(".pth") || name.endsWith(".bin")) {
       return TorchCheckpoint.open(path);
     }
+    if (name.endsWith(".gguf")) {
+      return GgufCheckpoint.open(path);
+    }
     if (name.endsWith(".onnx")) {
       return OnnxCheckpoint.open(path);
     }
     String problem =
         Files.exists(path)
             ? "unknown kind of checkpoint; known are *.safetensors, *.safetensors.index.json,"
-                + " *.pt, *.pth, *.bin, *.onnx and a folder that holds one of them"
+                + " *.pt, *.pth, *.bin, *.gguf, *.onnx and a folder that holds one of them"
             : "no such file";
     throw new CheckpointException(path, problem);
   }
@@ -99,7 +103,7 @@ public interface Checkpoint extends AutoCloseable {
         folder, "holds no checkpoint; looked for *" + String.join(", *", SUFFIXES));
   }
 
-  /** The format's name: {@code safetensors}, {@code pt} or {@code onnx}. */
+  /** The format's name: {@code safetensors}, {@code pt}, {@code gguf} or {@code onnx}. */
   String format();
 
   /** The tensors in the order of the file, or of files in the order of their names. */
@@ -110,13 +114,18 @@ public interface Checkpoint extends AutoCloseable {
     return List.of();
   }
 
-  /** The text that the file carries about itself; no part of it is checked or obeyed. */
+  /** Files that belong to the checkpoint and travel along, read as the tensors are. */
+  default List<TensorEntry> attachments() {
+    return List.of();
+  }
+
+  /** The text that the file carries about itself, but for aliases; nothing of it is obeyed. */
   Map<String, String> metadata();
 
   /**
    * Fills {@code dst} up to its limit with a tensor's bytes from {@code byteOffset} on.
    *
-   * @param tensor one of {@link #tensors()}
+   * @param tensor one of {@link #tensors()} or {@link #attachments()}
    * @throws IllegalArgumentException if the bytes asked for are not all the tensor's
    */
   void read(TensorEntry tensor, long byteOffset, ByteBuffer dst) throws IOException;

@@ -10,6 +10,7 @@ import io.tensorhold.client.checkpoint.PickleValue.Scalar;
 import io.tensorhold.client.checkpoint.PickleValue.Tuple;
 import java.io.EOFException;
 import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -27,10 +28,13 @@ final class PickleReader {
   static final int MAX_DEPTH = 64;
   static final int MAX_STACK = 1 << 20;
   static final int MAX_TEXT_BYTES = 1 << 20;
+  private static final int MAX_LINE_BYTES = 256;
   private static final int PROTOCOL = 2;
   private static final None NONE = new None();
 
-  private final PickleBytes in;
+  private final OpenFile file;
+  private final ZipRecords.Entry record;
+  private final FileBytes in;
   private final TorchObjects objects;
   private final HeapBudget heap;
   private final ArrayList<PickleValue> memo = new ArrayList<>();
@@ -39,8 +43,11 @@ final class PickleReader {
   /** Heights of the stack at the marks that are open. */
   private final ArrayList<Integer> marks = new ArrayList<>();
 
-  private PickleReader(PickleBytes in, TorchObjects objects, HeapBudget heap) {
-    this.in = in;
+  private PickleReader(
+      OpenFile file, ZipRecords.Entry record, TorchObjects objects, HeapBudget heap) {
+    this.file = file;
+    this.record = record;
+    this.in = new FileBytes(file, record.start(), record.end());
     this.objects = objects;
     this.heap = heap;
   }
@@ -49,35 +56,36 @@ final class PickleReader {
   static PickleValue read(
       OpenFile file, ZipRecords.Entry record, TorchObjects objects, HeapBudget heap)
       throws IOException {
-    PickleBytes in = new PickleBytes(file, record);
     try {
-      return new PickleReader(in, objects, heap).run();
+      return new PickleReader(file, record, objects, heap).run();
     } catch (EOFException e) {
       throw new CheckpointException(file.path(), "data.pkl ends within a value", e);
+    } catch (CharacterCodingException e) {
+      throw new CheckpointException(file.path(), "data.pkl has a text that is not UTF-8", e);
     }
   }
 
   private PickleValue run() throws IOException {
     if (in.u1() != 0x80 || in.u1() != PROTOCOL) {
-      throw in.bad("is not a pickle of protocol " + PROTOCOL);
+      throw bad("is not a pickle of protocol " + PROTOCOL);
     }
     for (int count = 1; count <= MAX_OPCODES; count++) {
       int opcode = in.u1();
       if (opcode == '.') {
         PickleValue value = pop();
-        if (!stack.isEmpty() || !marks.isEmpty() || !in.atEnd()) {
-          throw in.bad("goes on after its value");
+        if (!stack.isEmpty() || !marks.isEmpty() || in.left() > 0) {
+          throw bad("goes on after its value");
         }
         return value;
       }
       step(opcode);
       if (stack.size() > MAX_STACK || marks.size() > MAX_DEPTH) {
-        throw in.bad(
+        throw bad(
             "has %d values and %d marks on its stack, the limit is %d and %d"
                 .formatted(stack.size(), marks.size(), MAX_STACK, MAX_DEPTH));
       }
     }
-    throw in.bad("has more than " + MAX_OPCODES + " opcodes");
+    throw bad("has more than " + MAX_OPCODES + " opcodes");
   }
 
   private void step(int opcode) throws IOException {
@@ -94,13 +102,13 @@ final class PickleReader {
       case 'J' -> scalar((long) in.i4());
       case 'K' -> scalar((long) in.u1());
       case 'M' -> scalar((long) in.u2());
-      case 0x8a -> scalar(in.long1());
-      case 'G' -> scalar(in.f8());
-      case 'X' -> text(in.i4() & 0xffff_ffffL);
+      case 0x8a -> scalar(long1());
+      case 'G' -> scalar(Double.longBitsToDouble(Long.reverseBytes(in.i8())));
+      case 'X' -> text(in.u4());
       case 'U' -> text(in.u1());
       case 'c' -> {
-        String module = in.line();
-        String name = in.line();
+        String module = line();
+        String name = line();
         stack.add(objects.global(module + "." + name));
       }
       case 'R' -> {
@@ -115,11 +123,11 @@ final class PickleReader {
       case 's' -> setItems(take(2));
       case 'u' -> setItems(sinceMark());
       case 'q' -> put(in.u1());
-      case 'r' -> put(in.i4() & 0xffff_ffffL);
+      case 'r' -> put(in.u4());
       case 'h' -> get(in.u1());
-      case 'j' -> get(in.i4() & 0xffff_ffffL);
+      case 'j' -> get(in.u4());
       default ->
-          throw in.bad(
+          throw bad(
               "has the opcode 0x%02x, which torch.load(weights_only=True) does not take"
                   .formatted(opcode));
     }
@@ -131,23 +139,49 @@ final class PickleReader {
 
   private void text(long length) throws IOException {
     if (length > MAX_TEXT_BYTES) {
-      throw in.bad("has a text of %d bytes, the limit is %d".formatted(length, MAX_TEXT_BYTES));
+      throw bad("has a text of %d bytes, the limit is %d".formatted(length, MAX_TEXT_BYTES));
     }
     heap.take(72 + 2 * length);
     stack.add(new Scalar(in.text((int) length)));
+  }
+
+  /** A number in two's complement, after its length. */
+  private long long1() throws IOException {
+    int length = in.u1();
+    if (length > Long.BYTES) {
+      throw bad("has a number of " + length + " bytes, the limit is " + Long.BYTES);
+    }
+    long value = 0;
+    for (int i = 0; i < length; i++) {
+      value |= (long) in.u1() << (8 * i);
+    }
+    int spare = Long.SIZE - 8 * length;
+    return length == 0 ? 0 : value << spare >> spare;
+  }
+
+  /** Characters up to the end of a line, which is taken too. */
+  private String line() throws IOException {
+    StringBuilder line = new StringBuilder();
+    for (int c = in.u1(); c != '\n'; c = in.u1()) {
+      if (line.length() == MAX_LINE_BYTES) {
+        throw bad("mentions a name of more than " + MAX_LINE_BYTES + " bytes");
+      }
+      line.append((char) c);
+    }
+    return line.toString();
   }
 
   /** {@code OrderedDict} carries its attributes this way; those of a state dict are not tensors. */
   private void build() throws CheckpointException {
     pop();
     if (!(peek() instanceof Dict)) {
-      throw in.bad("sets attributes (BUILD) of " + TorchObjects.describe(peek()));
+      throw bad("sets attributes (BUILD) of " + TorchObjects.describe(peek()));
     }
   }
 
   private void append(List<PickleValue> values) throws CheckpointException {
     if (!(peek() instanceof Items list)) {
-      throw in.bad("appends to " + TorchObjects.describe(peek()) + ", not to a list");
+      throw bad("appends to " + TorchObjects.describe(peek()) + ", not to a list");
     }
     heap.take(8L * values.size());
     list.items().addAll(values);
@@ -155,19 +189,19 @@ final class PickleReader {
 
   private void setItems(List<PickleValue> values) throws CheckpointException {
     if (!(peek() instanceof Dict dict)) {
-      throw in.bad("sets items (SETITEM) of " + TorchObjects.describe(peek()) + ", not of a dict");
+      throw bad("sets items (SETITEM) of " + TorchObjects.describe(peek()) + ", not of a dict");
     }
     if (values.size() % 2 != 0) {
-      throw in.bad("sets a key of a dict without a value");
+      throw bad("sets a key of a dict without a value");
     }
     for (int i = 0; i < values.size(); i += 2) {
       if (!(values.get(i) instanceof Scalar(Object key)) || key instanceof Double) {
-        throw in.bad(
+        throw bad(
             "a key of a dict is %s, allowed are texts and whole numbers"
                 .formatted(TorchObjects.describe(values.get(i))));
       }
       if (dict.entries().containsKey(key)) {
-        throw in.bad("a dict has the key " + quote(key.toString()) + " twice");
+        throw bad("a dict has the key " + quote(key.toString()) + " twice");
       }
       heap.take(64);
       dict.put(key, values.get(i + 1));
@@ -176,7 +210,7 @@ final class PickleReader {
 
   private void put(long index) throws CheckpointException {
     if (index > memo.size()) {
-      throw in.bad(
+      throw bad(
           "makes memo entry %d when there are %d: they are made in order"
               .formatted(index, memo.size()));
     }
@@ -190,7 +224,7 @@ final class PickleReader {
 
   private void get(long index) throws CheckpointException {
     if (index >= memo.size()) {
-      throw in.bad("takes memo entry %d of %d".formatted(index, memo.size()));
+      throw bad("takes memo entry %d of %d".formatted(index, memo.size()));
     }
     stack.add(memo.get((int) index));
   }
@@ -206,7 +240,7 @@ final class PickleReader {
 
   private List<PickleValue> sinceMark() throws CheckpointException {
     if (marks.isEmpty()) {
-      throw in.bad("looks for a mark that was never set");
+      throw bad("looks for a mark that was never set");
     }
     return cut(marks.removeLast());
   }
@@ -214,7 +248,7 @@ final class PickleReader {
   private List<PickleValue> take(int count) throws CheckpointException {
     int floor = marks.isEmpty() ? 0 : marks.getLast();
     if (stack.size() - floor < count) {
-      throw in.bad("takes more values from its stack than there are");
+      throw bad("takes more values from its stack than there are");
     }
     return cut(stack.size() - count);
   }
@@ -228,7 +262,7 @@ final class PickleReader {
 
   private PickleValue peek() throws CheckpointException {
     if (stack.isEmpty() || (!marks.isEmpty() && marks.getLast() == stack.size())) {
-      throw in.bad("takes more values from its stack than there are");
+      throw bad("takes more values from its stack than there are");
     }
     return stack.getLast();
   }
@@ -242,9 +276,13 @@ final class PickleReader {
       throws CheckpointException {
     PickleValue value = pop();
     if (!type.isInstance(value)) {
-      throw in.bad(
-          "%s takes %s, found %s".formatted(opcode, expected, TorchObjects.describe(value)));
+      throw bad("%s takes %s, found %s".formatted(opcode, expected, TorchObjects.describe(value)));
     }
     return type.cast(value);
+  }
+
+  private CheckpointException bad(String problem) {
+    return new CheckpointException(
+        file.path(), "data.pkl, byte %d: %s".formatted(in.position() - record.start(), problem));
   }
 }

@@ -29,7 +29,7 @@ final class TorchObjects {
   private static final String PARAMETER = "torch._utils._rebuild_parameter";
   static final String UNTYPED = "torch.storage.UntypedStorage";
 
-  private static final Map<String, Global> CALLABLE = new HashMap<>();
+  private static final Map<String, Global> KNOWN = new HashMap<>();
 
   /** Storage types by name; the untyped one has no dtype and is not among them. */
   static final Map<DType, String> STORAGES =
@@ -67,15 +67,17 @@ final class TorchObjects {
           Map.entry(DType.F8_E5M2, "torch.float8_e5m2"),
           Map.entry(DType.F8_E8M0, "torch.float8_e8m0fnu"));
 
-  private static final Map<String, DType> BY_NAME = new HashMap<>();
+  private static final Map<String, DType> STORAGE_DTYPES = new HashMap<>();
+  private static final Map<String, DType> DTYPES_BY_NAME = new HashMap<>();
 
   static {
     for (String name : List.of(ORDERED_DICT, SIZE, TENSOR, TENSOR_OF_DTYPE, PARAMETER, UNTYPED)) {
-      CALLABLE.put(name, new Global(name));
+      KNOWN.put(name, new Global(name));
     }
-    STORAGES.forEach((dtype, name) -> BY_NAME.put(name, dtype));
-    DTYPES.forEach((dtype, name) -> BY_NAME.put(name, dtype));
-    BY_NAME.keySet().forEach(name -> CALLABLE.put(name, new Global(name)));
+    STORAGES.forEach((dtype, name) -> STORAGE_DTYPES.put(name, dtype));
+    DTYPES.forEach((dtype, name) -> DTYPES_BY_NAME.put(name, dtype));
+    STORAGE_DTYPES.keySet().forEach(name -> KNOWN.put(name, new Global(name)));
+    DTYPES_BY_NAME.keySet().forEach(name -> KNOWN.put(name, new Global(name)));
   }
 
   private final OpenFile file;
@@ -90,7 +92,7 @@ final class TorchObjects {
   }
 
   Global global(String name) throws CheckpointException {
-    Global known = CALLABLE.get(name);
+    Global known = KNOWN.get(name);
     if (known == null) {
       throw bad(
           "mentions "
@@ -124,7 +126,8 @@ final class TorchObjects {
       }
       case TENSOR_OF_DTYPE -> {
         count(callable, arguments, 7, 8);
-        DType dtype = arguments.get(6) instanceof Global(String name) ? BY_NAME.get(name) : null;
+        DType dtype =
+            arguments.get(6) instanceof Global(String name) ? DTYPES_BY_NAME.get(name) : null;
         if (dtype == null) {
           throw bad("a tensor's dtype is " + describe(arguments.get(6)));
         }
@@ -153,7 +156,7 @@ final class TorchObjects {
         || !(parts.get(4) instanceof Scalar(Long elements))) {
       throw bad("a persistent id is not (\"storage\", type, key, location, elements)");
     }
-    DType dtype = type.equals(UNTYPED) ? null : BY_NAME.get(type);
+    DType dtype = STORAGE_DTYPES.get(type);
     if (dtype == null && !type.equals(UNTYPED)) {
       throw bad(quote(type) + " is not a type of storages");
     }
