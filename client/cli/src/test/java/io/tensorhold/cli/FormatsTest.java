@@ -132,7 +132,7 @@ class FormatsTest {
     assertThat(Files.mismatch(golden, back)).isEqualTo(-1);
     python("gguf", golden, back);
     assertThat(refused("export", "gguf", folder.resolve("no.safetensors")))
-        .contains("\"kept.Q5_1\" is GGML_Q5_1, which safetensors has not");
+        .contains("which safetensors has not; export to .gguf");
   }
 
   @Test

@@ -12,13 +12,40 @@ import java.nio.file.Path;
  *
  * <p>The signature is Jazzer's, so that both it and {@link ReaderFuzzTest} can drive these.
  */
-final class ReaderFuzz {
+public final class ReaderFuzz {
   /** Where the file is written; memory, if there is such a folder. */
   private static final Path FOLDER = folder();
 
   private static final int READ_BYTES = 64 << 10;
 
   private ReaderFuzz() {}
+
+  /** Writes the inputs that Jazzer begins with: a folder for each reader. */
+  public static final class Seeds {
+    private Seeds() {}
+
+    public static void main(String[] args) throws IOException {
+      Path to = Path.of(args[0]);
+      write(to.resolve("Safetensors/golden"), Fixtures.golden("golden.safetensors"));
+      write(to.resolve("Onnx/golden"), Fixtures.golden("typed.onnx"));
+      write(to.resolve("Gguf/golden"), Fixtures.golden("golden.gguf"));
+      write(to.resolve("Torch/golden"), Fixtures.golden("golden.pt"));
+      write(to.resolve("Torch/pickle"), ReaderFuzzTest.pickle(Fixtures.golden("golden.pt")));
+      for (var hostile : TorchCorpus.all().entrySet()) {
+        write(to.resolve("Torch/" + hostile.getKey()), hostile.getValue().file());
+      }
+      for (var hostile : GgufCorpus.all().entrySet()) {
+        write(to.resolve("Gguf/" + hostile.getKey()), hostile.getValue().file());
+      }
+    }
+
+    private static void write(Path file, byte[] content) throws IOException {
+      if (content.length <= 1 << 16) {
+        Files.createDirectories(file.toAbsolutePath().getParent());
+        Files.write(file, content);
+      }
+    }
+  }
 
   private static Path folder() {
     Path memory = Path.of("/dev/shm");
@@ -32,7 +59,7 @@ final class ReaderFuzz {
   }
 
   /** A .safetensors file. */
-  static final class Safetensors {
+  public static final class Safetensors {
     private Safetensors() {}
 
     public static void fuzzerTestOneInput(byte[] file) throws IOException {
@@ -41,7 +68,7 @@ final class ReaderFuzz {
   }
 
   /** An .onnx file. */
-  static final class Onnx {
+  public static final class Onnx {
     private Onnx() {}
 
     public static void fuzzerTestOneInput(byte[] file) throws IOException {
@@ -50,7 +77,7 @@ final class ReaderFuzz {
   }
 
   /** A .gguf file. */
-  static final class Gguf {
+  public static final class Gguf {
     private Gguf() {}
 
     public static void fuzzerTestOneInput(byte[] file) throws IOException {
@@ -59,7 +86,7 @@ final class ReaderFuzz {
   }
 
   /** A .pt file, or the pickle of one: that is put into an archive which is right. */
-  static final class Torch {
+  public static final class Torch {
     private Torch() {}
 
     public static void fuzzerTestOneInput(byte[] file) throws IOException {
