@@ -30,7 +30,6 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.api.TestMethodOrder;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
 
 /**
  * Replicas that the log can't bring up to date: far behind, damaged, different, on a new disk. One
@@ -258,12 +257,8 @@ class CatchUpTest {
         .orElseThrow();
   }
 
-  /**
-   * Behind a flag: on a loaded machine a new member takes a minute now and then (operations.md).
-   */
   @Test
   @Order(5)
-  @EnabledIfSystemProperty(named = "tensorhold.new-members", matches = "true")
   void serversThatLostTheirDiskComeBackAsNewMembers() throws Exception {
     stream = new PushStream(client, counter);
     pushes(10);

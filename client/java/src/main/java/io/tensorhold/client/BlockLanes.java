@@ -114,9 +114,10 @@ final class BlockLanes {
         });
   }
 
-  /** Ends the pushes whose deadline has passed. */
-  void failExpired(TensorholdException why) {
+  /** Ends the pushes whose deadline has passed, and leaves leaders that are none any more. */
+  void sweep(TensorholdException why) {
     lanes.values().forEach(lane -> lane.failExpired(why));
+    lanes.values().forEach(PushLane::leaveSilent);
   }
 
   void close() {

@@ -24,11 +24,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -131,7 +131,10 @@ final class BlockPuller {
     }
     TensorholdException failure = null;
     for (Stream stream : streams) {
-      failure = worse(failure, stream.join());
+      failure =
+          worse(
+              failure,
+              stream.join(ClusterConnection.SILENCE, () -> cluster.leadsNothing(stream.address)));
     }
     return failure;
   }
@@ -142,7 +145,7 @@ final class BlockPuller {
     int turn = replicas.turn();
     TensorholdException failure = null;
     for (Stream stream : streams(map, shard -> replicas.choose(map, shard, turn))) {
-      TensorholdException own = stream.joinPatiently();
+      TensorholdException own = stream.join(PATIENCE, () -> true);
       if (own != null && own.retryable()) {
         replicas.avoid(stream.address);
       }
@@ -236,28 +239,22 @@ final class BlockPuller {
       done.complete(null);
     }
 
-    /** Waits for the end; what went wrong, or null. */
-    @Nullable TensorholdException join() {
-      try {
-        done.join();
-        return null;
-      } catch (CompletionException e) {
-        return TensorholdException.of(e.getCause() == null ? e : e.getCause());
-      }
-    }
-
-    /** The same, but ends the stream when nothing comes. */
-    @Nullable TensorholdException joinPatiently() {
+    /**
+     * Waits for the end; what went wrong, or null.
+     *
+     * @param leave whether to end the stream when nothing has come for so long
+     */
+    @Nullable TensorholdException join(Duration patience, BooleanSupplier leave) {
       while (true) {
         int before = messages.get();
         try {
-          done.get(PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+          done.get(patience.toMillis(), TimeUnit.MILLISECONDS);
           return null;
         } catch (ExecutionException e) {
           return TensorholdException.of(e.getCause() == null ? e : e.getCause());
         } catch (TimeoutException e) {
-          if (messages.get() == before) {
-            call.cancel("the replica sends nothing", null);
+          if (messages.get() == before && leave.getAsBoolean()) {
+            call.cancel("the server sends nothing", null);
             return new TensorholdException("UNAVAILABLE", address + " sends nothing");
           }
         } catch (InterruptedException e) {

@@ -7,23 +7,20 @@ import io.tensorhold.proto.v1.ClusterGrpc;
 import io.tensorhold.proto.v1.ClusterMap;
 import io.tensorhold.proto.v1.GetClusterMapRequest;
 import io.tensorhold.proto.v1.Server;
-import io.tensorhold.proto.v1.Shard;
 import io.tensorhold.proto.v1.TrainingGrpc;
 import io.tensorhold.wire.ChannelSettings;
 import io.tensorhold.wire.TlsIdentity;
 import java.time.Duration;
-import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
@@ -33,6 +30,18 @@ final class ClusterConnection implements AutoCloseable {
   private static final int MAP_DEADLINE_SECONDS = 2;
   private static final int ATTEMPT_SECONDS = 5;
 
+  /** Who looks for a leader waits for the other servers so long when one has answered. */
+  private static final Duration REST = Duration.ofMillis(250);
+
+  /** A leader that answers nothing for so long may be one no more. */
+  static final Duration SILENCE = Duration.ofSeconds(1);
+
+  /** What was heard so lately is not asked for again by those who only wonder. */
+  private static final Duration RECENT = Duration.ofSeconds(1);
+
+  /** Attempts with short pauses: as long as an election takes. */
+  private static final int QUICK = 16;
+
   private final ClientOptions options;
   private final @Nullable TlsIdentity tls;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
@@ -40,6 +49,8 @@ final class ClusterConnection implements AutoCloseable {
   private final ReplicaChoice replicas = new ReplicaChoice();
   private final Map<String, RowPuller> rowPullers = new ConcurrentHashMap<>();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
+  private final MapQuery query = new MapQuery(this::askMap, executor);
+  private final AtomicLong askedAt = new AtomicLong(System.nanoTime());
   private volatile @Nullable ClusterMap map;
   private volatile boolean closed;
 
@@ -104,27 +115,69 @@ final class ClusterConnection implements AutoCloseable {
     return rowPullers.computeIfAbsent(address, text -> new RowPuller(this, text));
   }
 
-  /** Ends what has waited for longer than its deadline. */
+  /** Ends what has waited for longer than its deadline, or for a server that leads nothing more. */
   void sweep() {
-    rowPullers.values().forEach(RowPuller::failExpired);
+    rowPullers.values().forEach(RowPuller::sweep);
   }
 
   /** The map as last heard. */
   ClusterMap map() {
     ClusterMap known = map;
-    return known != null ? known : refresh(deadlineNanos());
+    return known != null ? known : wholeMap();
+  }
+
+  /** The map as all servers tell it that answer in two seconds. */
+  ClusterMap wholeMap() {
+    return ask(deadlineNanos(), Duration.ofSeconds(MAP_DEADLINE_SECONDS));
   }
 
   /**
-   * Asks every server that is known, and believes for each shard the one that saw the highest term.
+   * Looks for leaders anew.
    *
-   * @throws TensorholdException if none answers before the deadline
+   * @throws TensorholdException if no server answers before the deadline
    */
   ClusterMap refresh(long deadline) {
+    return ask(deadline, REST);
+  }
+
+  /** Whether the map as of a second ago names another leader of a shard than this one. */
+  boolean leadsNoMore(int shard, String address) {
+    ClusterMap recent = recentMap();
+    String leader = address(recent, recent.getShards(shard).getLeader());
+    return leader != null && !leader.equals(address);
+  }
+
+  /** Whether the map as of a second ago names leaders for all shards, and this is none of them. */
+  boolean leadsNothing(String address) {
+    ClusterMap recent = recentMap();
+    return recent.getShardsList().stream()
+        .map(shard -> address(recent, shard.getLeader()))
+        .allMatch(leader -> leader != null && !leader.equals(address));
+  }
+
+  /** Why a stream to a server is given up that others follow no more. */
+  static TensorholdException leftBehind(String address) {
+    return new TensorholdException("UNAVAILABLE", address + " is silent and leads no more");
+  }
+
+  private ClusterMap recentMap() {
+    long now = System.nanoTime();
+    long asked = askedAt.get();
+    if (now - asked > RECENT.toNanos() && askedAt.compareAndSet(asked, now)) {
+      try {
+        return refresh(now);
+      } catch (TensorholdException nobodyAnswers) {
+        // Then nobody is known to lead instead.
+      }
+    }
+    return map();
+  }
+
+  private ClusterMap ask(long deadline, Duration patience) {
     TensorholdException last = null;
     for (int attempt = 0; ; attempt++) {
       try {
-        ClusterMap merged = askAll();
+        ClusterMap merged = query.ask(addresses(), patience, map);
         map = merged;
         return merged;
       } catch (TensorholdException e) {
@@ -157,38 +210,6 @@ final class ClusterConnection implements AutoCloseable {
     return addresses;
   }
 
-  private ClusterMap askAll() {
-    Map<String, CompletableFuture<ClusterMap>> asked = new LinkedHashMap<>();
-    for (String address : addresses()) {
-      asked.put(address, CompletableFuture.supplyAsync(() -> askMap(address), executor));
-    }
-    ClusterMap.Builder merged = null;
-    TensorholdException failure = null;
-    for (Map.Entry<String, CompletableFuture<ClusterMap>> one : asked.entrySet()) {
-      try {
-        merged = merge(merged, one.getValue().get());
-      } catch (ExecutionException e) {
-        TensorholdException now = TensorholdException.of(e.getCause() == null ? e : e.getCause());
-        if (now.reason().equals(TensorholdException.TLS_FAILED)) {
-          failure =
-              new TensorholdException(
-                  now.reason(), "TLS with %s: %s".formatted(one.getKey(), now.getMessage()));
-        } else if (failure == null || !failure.reason().equals(TensorholdException.TLS_FAILED)) {
-          failure = now;
-        }
-      } catch (InterruptedException e) {
-        Thread.currentThread().interrupt();
-        throw new TensorholdException("CANCELLED", "interrupted");
-      }
-    }
-    if (merged == null) {
-      throw failure == null
-          ? new TensorholdException("UNAVAILABLE", "no server is known")
-          : failure;
-    }
-    return merged.build();
-  }
-
   /** Over the socket of a server on this host, or, if nobody answers there any more, over TCP. */
   private ClusterMap askMap(String address) {
     try {
@@ -207,30 +228,6 @@ final class ClusterConnection implements AutoCloseable {
     return ClusterGrpc.newBlockingStub(channel)
         .withDeadlineAfter(MAP_DEADLINE_SECONDS, TimeUnit.SECONDS)
         .getClusterMap(GetClusterMapRequest.getDefaultInstance());
-  }
-
-  private static ClusterMap.Builder merge(ClusterMap.@Nullable Builder merged, ClusterMap answer) {
-    if (merged == null) {
-      return answer.toBuilder();
-    }
-    ClusterMap.Builder newer =
-        Long.compareUnsigned(answer.getEpoch(), merged.getEpoch()) > 0
-            ? answer.toBuilder()
-            : merged;
-    ClusterMap other = newer == merged ? answer : merged.build();
-    for (int i = 0; i < Math.min(newer.getShardsCount(), other.getShardsCount()); i++) {
-      Shard seen = other.getShards(i);
-      Shard mine = newer.getShards(i);
-      boolean later = Long.compareUnsigned(seen.getTerm(), mine.getTerm()) > 0;
-      boolean sameTermKnown = seen.getTerm() == mine.getTerm() && mine.getLeader().isEmpty();
-      if (!seen.getLeader().isEmpty() && (later || sameTermKnown)) {
-        newer.getShardsBuilder(i).setLeader(seen.getLeader()).setTerm(seen.getTerm());
-      }
-    }
-    if (newer.getCatalogLeader().isEmpty()) {
-      newer.setCatalogLeader(other.getCatalogLeader());
-    }
-    return newer;
   }
 
   /** Address of the server that leads a shard; null if nobody is known to. */
@@ -332,9 +329,12 @@ final class ClusterConnection implements AutoCloseable {
     }
   }
 
-  /** Waits a little longer with each attempt, never two clients alike; false: no time is left. */
+  /**
+   * Waits before the next attempt, never two clients alike: a tenth of a second while an election
+   * may be going on, then four tenths; false: no time is left.
+   */
   boolean pause(int attempt, long deadline) {
-    long base = Duration.ofMillis(50).toNanos() << Math.min(attempt, 3);
+    long base = Duration.ofMillis(50).toNanos() << (attempt < QUICK ? Math.min(attempt, 1) : 3);
     long wait = base / 2 + ThreadLocalRandom.current().nextLong(base);
     if (closed || System.nanoTime() + wait > deadline) {
       return false;

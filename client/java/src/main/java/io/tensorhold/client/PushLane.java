@@ -49,6 +49,11 @@ final class PushLane<H extends Message> {
   private boolean connecting;
   private boolean sending;
   private int attempt;
+  private @Nullable String leader;
+
+  /** When a push last began to wait or was answered. */
+  private long movedAt;
+
   private boolean closed;
 
   PushLane(ClusterConnection cluster, int shard, Method method, LongSupplier ackedBelow) {
@@ -62,6 +67,9 @@ final class PushLane<H extends Message> {
     synchronized (this) {
       if (closed) {
         throw new TensorholdException("CANCELLED", "the session is closed");
+      }
+      if (unacked.isEmpty()) {
+        movedAt = System.nanoTime();
       }
       unacked.put(push.seq(), push);
     }
@@ -128,6 +136,8 @@ final class PushLane<H extends Message> {
       }
       generation++;
       sentUpTo = 0;
+      leader = address;
+      movedAt = System.nanoTime();
       open(address, generation);
     }
     send();
@@ -198,6 +208,7 @@ final class PushLane<H extends Message> {
         return;
       }
       attempt = 0;
+      movedAt = System.nanoTime();
       push = unacked.remove(ack.getSeq());
     }
     if (push == null) {
@@ -245,6 +256,32 @@ final class PushLane<H extends Message> {
     if (more) {
       send();
     }
+  }
+
+  /**
+   * Leaves a leader that says nothing, if another one has taken its place: the connection to a
+   * server that hangs or is cut off stays open, and would be waited for as long as that lasts.
+   */
+  void leaveSilent() {
+    int silent;
+    String address;
+    synchronized (this) {
+      address = stream == null || unacked.isEmpty() ? null : leader;
+      if (address == null || System.nanoTime() - movedAt < ClusterConnection.SILENCE.toNanos()) {
+        return;
+      }
+      silent = generation;
+      movedAt = System.nanoTime();
+    }
+    String said = address;
+    cluster
+        .executor()
+        .execute(
+            () -> {
+              if (cluster.leadsNoMore(shard, said)) {
+                broken(silent, ClusterConnection.leftBehind(said));
+              }
+            });
   }
 
   /** Ends the pushes whose deadline has passed; whether they were applied is not known. */

@@ -23,6 +23,8 @@ final class RowPuller {
   private static final CallOptions CALL =
       CallOptions.DEFAULT.withExecutor(Runnable::run); // an answer is copied where it arrives
 
+  private static final long SILENCE = ClusterConnection.SILENCE.toNanos();
+
   private final ClusterConnection cluster;
   private final String address;
   private final Map<Long, Pending> pending = new HashMap<>();
@@ -35,7 +37,7 @@ final class RowPuller {
     void accept(Frame<PullRowsHeader> answer);
   }
 
-  private record Pending(Sink sink, long deadline, CompletableFuture<Void> done) {}
+  private record Pending(Sink sink, long asked, long deadline, CompletableFuture<Void> done) {}
 
   RowPuller(ClusterConnection cluster, String address) {
     this.cluster = cluster;
@@ -59,7 +61,7 @@ final class RowPuller {
             new TensorholdException("UNAVAILABLE", "no stream to %s can begin".formatted(address)));
       }
       long id = ++lastId;
-      pending.put(id, new Pending(sink, deadline, done));
+      pending.put(id, new Pending(sink, System.nanoTime(), deadline, done));
       try {
         out.onNext(request.setId(id).build());
       } catch (IllegalStateException streamEnded) {
@@ -117,12 +119,26 @@ final class RowPuller {
     }
   }
 
-  /** Ends the pulls whose deadline has passed. */
-  void failExpired() {
+  /** Ends the pulls whose deadline has passed, and all from a server that leads nothing more. */
+  void sweep() {
     List<Pending> expired = new ArrayList<>();
     long now = System.nanoTime();
+    boolean silent;
+    int current;
     synchronized (this) {
       pending.values().removeIf(asked -> asked.deadline - now < 0 && expired.add(asked));
+      silent = pending.values().stream().anyMatch(asked -> now - asked.asked > SILENCE);
+      current = generation;
+    }
+    if (silent) {
+      cluster
+          .executor()
+          .execute(
+              () -> {
+                if (cluster.leadsNothing(address)) {
+                  broken(current, ClusterConnection.leftBehind(address));
+                }
+              });
     }
     for (Pending asked : expired) {
       asked.done.completeExceptionally(
@@ -136,6 +152,9 @@ final class RowPuller {
     synchronized (this) {
       if (which != generation) {
         return;
+      }
+      if (stream != null) {
+        stream.cancel("the stream is given up: " + why.getMessage(), null);
       }
       stream = null;
       failed = new ArrayList<>(pending.values());

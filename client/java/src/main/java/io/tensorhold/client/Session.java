@@ -345,11 +345,11 @@ public final class Session implements AutoCloseable {
     return outstanding.isEmpty() ? lastSeq + 1 : outstanding.first();
   }
 
-  /** Ends the pushes whose deadline has passed. */
+  /** Ends the pushes whose deadline has passed, and leaves leaders that are none any more. */
   void sweep() {
     TensorholdException why = new TensorholdException("DEADLINE_EXCEEDED", "no answer came");
-    blocks.failExpired(why);
-    rows.failExpired(why);
+    blocks.sweep(why);
+    rows.sweep(why);
   }
 
   /**

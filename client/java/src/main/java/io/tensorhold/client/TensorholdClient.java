@@ -167,7 +167,7 @@ public final class TensorholdClient implements AutoCloseable {
 
   /** The cluster's map, asked for now. */
   public ClusterMap map() {
-    return cluster.refresh(cluster.deadlineNanos());
+    return cluster.wholeMap();
   }
 
   /**

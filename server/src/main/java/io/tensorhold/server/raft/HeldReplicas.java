@@ -31,8 +31,8 @@ public final class HeldReplicas {
    * @param shard its number, or {@link ReplicaCopy#CATALOG}
    * @throws Refusal if this server holds no such replica, or can't copy it now
    */
-  public ReplicaCopy openCopy(int shard, long minIndex) throws IOException {
-    return copiesOf(shard).open(minIndex);
+  public ReplicaCopy openCopy(int shard, long minIndex, String begun) throws IOException {
+    return copiesOf(shard).open(minIndex, begun);
   }
 
   /** Opens a file of a copy. */

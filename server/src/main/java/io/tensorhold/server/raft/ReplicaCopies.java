@@ -65,19 +65,22 @@ final class ReplicaCopies {
   }
 
   /**
-   * A copy that holds the log up to an index, made now if none is held.
+   * A copy that holds the log up to an index: the one that the asker has a part of, else one made
+   * now, so that little of the log is left to follow; else, with no room for more, the newest.
    *
+   * @param begun the id of a copy that the asker has a part of, or ""
    * @throws Refusal UNAVAILABLE if the replica has not come that far, LIMIT if too many are held
    */
-  synchronized ReplicaCopy open(long minIndex) throws IOException {
+  synchronized ReplicaCopy open(long minIndex, String begun) throws IOException {
     expire();
+    boolean full = copies.size() >= LIMIT;
     for (Held held : copies.reversed()) {
-      if (held.at.getIndex() >= minIndex) {
+      if (held.at.getIndex() >= minIndex && (full || held.id().equals(begun))) {
         held.touched = nanoTime.getAsLong();
         return describe(held);
       }
     }
-    if (copies.size() >= LIMIT) {
+    if (full) {
       throw new Refusal(
           Reason.LIMIT,
           "copies of a replica: value=%d limit=%d; try again in %d s"
@@ -93,6 +96,13 @@ final class ReplicaCopies {
           Reason.UNAVAILABLE,
           "this replica has come to index %d; index %d is asked for"
               .formatted(at.getIndex(), minIndex));
+    }
+    for (Held held : copies) {
+      if (held.at.getIndex() == at.getIndex()) {
+        FileTrees.delete(fresh);
+        held.touched = nanoTime.getAsLong();
+        return describe(held);
+      }
     }
     Path folder = directory.resolve("at-" + at.getIndex());
     FileTrees.delete(folder);

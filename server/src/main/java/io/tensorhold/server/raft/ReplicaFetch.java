@@ -17,7 +17,7 @@ import org.slf4j.LoggerFactory;
 /**
  * Fetches the files of another server's replica.
  *
- * <p>They gather in {@code receiving/SERVER/} and are one rename away from being whole: {@code
+ * <p>They gather in {@code receiving/SERVER-COPY/} and are one rename away from being whole: {@code
  * received/} exists only if every file in it is complete, checked against its CRC-32C and on disk.
  * A transfer that broke goes on where it stopped, because files never change under their name; if
  * one did, its checksum tells, and it is fetched again.
@@ -36,7 +36,7 @@ record ReplicaFetch(ReplicaSource source, int shard, Path receiving, Path receiv
    * @throws IOException if the transfer breaks; call again to go on
    */
   TermIndex from(String serverId, String address, long minIndex) throws IOException {
-    ReplicaCopy copy = source.open(address, shard, minIndex);
+    ReplicaCopy copy = source.open(address, shard, minIndex, begun(serverId));
     log.info(
         "fetching {} at index {} from server {}: {} files, {} bytes",
         shard == ReplicaCopy.CATALOG ? "the catalog" : "shard " + shard,
@@ -56,22 +56,46 @@ record ReplicaFetch(ReplicaSource source, int shard, Path receiving, Path receiv
     return TermIndex.valueOf(copy.term(), copy.index());
   }
 
-  /** The folder of files from this server, without those that the copy does not have. */
-  private Path folderFor(String serverId, ReplicaCopy copy) throws IOException {
-    Path folder = receiving.resolve(serverId);
-    Files.createDirectories(folder);
-    try (Stream<Path> others = Files.list(receiving)) {
-      for (Path other : others.filter(other -> !other.equals(folder)).toList()) {
-        FileTrees.delete(other);
-      }
+  /** The id of the copy that was fetched in part from this server, or "". */
+  private String begun(String serverId) throws IOException {
+    String prefix = serverId + "-";
+    return gathered().stream()
+        .map(folder -> String.valueOf(folder.getFileName()))
+        .filter(name -> name.startsWith(prefix))
+        .findFirst()
+        .map(name -> name.substring(prefix.length()))
+        .orElse("");
+  }
+
+  private List<Path> gathered() throws IOException {
+    Files.createDirectories(receiving);
+    try (Stream<Path> folders = Files.list(receiving)) {
+      return folders.toList();
     }
+  }
+
+  /**
+   * The folder of files from this server, without those that the copy does not have. Another copy
+   * of the same replica has most of its files under the same names.
+   */
+  private Path folderFor(String serverId, ReplicaCopy copy) throws IOException {
     Set<String> names =
         copy.files().stream().map(ReplicaCopy.File::name).collect(Collectors.toSet());
-    for (String name : names) {
+    for (String name : Stream.concat(names.stream(), Stream.of(copy.id())).toList()) {
       if (name.isEmpty() || name.startsWith(".") || name.contains("/") || name.contains("\\")) {
         throw new IOException("server %s names a file \"%s\"".formatted(serverId, name));
       }
     }
+    Path folder = receiving.resolve(serverId + "-" + copy.id());
+    for (Path other : gathered()) {
+      if (Files.notExists(folder)
+          && String.valueOf(other.getFileName()).startsWith(serverId + "-")) {
+        Files.move(other, folder);
+      } else if (!other.equals(folder)) {
+        FileTrees.delete(other);
+      }
+    }
+    Files.createDirectories(folder);
     try (Stream<Path> files = Files.list(folder)) {
       for (Path file : files.toList()) {
         if (!names.contains(String.valueOf(file.getFileName()))) {

@@ -21,9 +21,10 @@ public interface ReplicaSource {
    *
    * @param shard its number, or {@link ReplicaCopy#CATALOG}
    * @param minIndex the copy holds the log's entries at least up to here
+   * @param begun the id of the copy that was fetched in part before, or ""
    * @throws IOException if it can't give one now
    */
-  ReplicaCopy open(String address, int shard, long minIndex) throws IOException;
+  ReplicaCopy open(String address, int shard, long minIndex, String begun) throws IOException;
 
   /**
    * Asks a server for the checksum of its replica at the index of a COMPARE entry; empty: it has

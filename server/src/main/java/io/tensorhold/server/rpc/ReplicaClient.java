@@ -50,7 +50,8 @@ public final class ReplicaClient implements ReplicaSource {
   }
 
   @Override
-  public ReplicaCopy open(String address, int shard, long minIndex) throws IOException {
+  public ReplicaCopy open(String address, int shard, long minIndex, String begun)
+      throws IOException {
     return call(
         address,
         stub -> {
@@ -61,6 +62,7 @@ public final class ReplicaClient implements ReplicaSource {
                           .setClusterId(clusterId)
                           .setShard(shard)
                           .setMinIndex(minIndex)
+                          .setBegun(begun)
                           .build());
           return new ReplicaCopy(
               copy.getId(),

@@ -35,7 +35,8 @@ final class ReplicationService extends ReplicationGrpc.ReplicationImplBase {
     Copy.Builder answer = Copy.newBuilder();
     try {
       requireCluster(request.getClusterId());
-      ReplicaCopy copy = node.replicas().openCopy(request.getShard(), request.getMinIndex());
+      ReplicaCopy copy =
+          node.replicas().openCopy(request.getShard(), request.getMinIndex(), request.getBegun());
       answer.setId(copy.id()).setTerm(copy.term()).setIndex(copy.index());
       for (ReplicaCopy.File file : copy.files()) {
         answer.addFiles(CopyFile.newBuilder().setName(file.name()).setBytes(file.bytes()));

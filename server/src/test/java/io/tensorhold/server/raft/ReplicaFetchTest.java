@@ -25,6 +25,9 @@ class ReplicaFetchTest {
 
   @TempDir private Path folder;
 
+  /** What the replica that is copied holds of the log; it grows while copies are made. */
+  private long applied = 100;
+
   /** The copies of a replica in this process, over a line that breaks after so many bytes. */
   private static final class Line implements ReplicaSource {
     private final ReplicaCopies copies;
@@ -41,8 +44,9 @@ class ReplicaFetchTest {
     }
 
     @Override
-    public ReplicaCopy open(String address, int shard, long minIndex) throws IOException {
-      return copies.open(minIndex);
+    public ReplicaCopy open(String address, int shard, long minIndex, String begun)
+        throws IOException {
+      return copies.open(minIndex, begun);
     }
 
     @Override
@@ -74,7 +78,7 @@ class ReplicaFetchTest {
             target -> {
               Files.createDirectories(target);
               Files.write(target.resolve("000001.sst"), content);
-              return TermIndex.valueOf(3, 100);
+              return TermIndex.valueOf(3, applied++);
             },
             System::nanoTime));
   }
@@ -105,13 +109,22 @@ class ReplicaFetchTest {
   }
 
   @Test
+  void whoBeginsIsGivenTheReplicaAsItIsNow() throws IOException {
+    Line line = line(random(100));
+    assertThat(fetch(line).from("s1", "s1", 90).getIndex()).isEqualTo(100);
+    assertThat(fetch(line).from("s1", "s1", 90).getIndex()).isEqualTo(101);
+    assertThat(fetch(line).from("s1", "s1", 90).getIndex()).isEqualTo(101);
+    assertThatThrownBy(() -> fetch(line).from("s1", "s1", 102)).hasMessageContaining("limit=2");
+  }
+
+  @Test
   void partialFileThatWasChangedIsFetchedAgain() throws IOException {
     byte[] content = random(BYTES);
     Line line = line(content);
     line.breaksAfter = 2 << 20;
     assertThatThrownBy(() -> fetch(line).from("s1", "s1", 90)).hasMessage("the line broke");
     line.breaksAfter = Long.MAX_VALUE;
-    Path partial = folder.resolve("receiving/s1/000001.sst");
+    Path partial = folder.resolve("receiving/s1-at-100/000001.sst");
     byte[] changed = Files.readAllBytes(partial);
     changed[1000] ^= 1;
     Files.write(partial, changed);
