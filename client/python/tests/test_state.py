@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import tensorhold
 from tensorhold.torch import create_from_module, pull_state_dict, push_state_dict
 
 EVERY = [
@@ -57,6 +59,34 @@ def test_tied_tensors_are_stored_once(client, name):
     pull_state_dict(client, name, fresh)  # not tied there: both are filled
     assert torch.equal(fresh["out"].weight, net["in"].weight)
     push_state_dict(client, model, net.state_dict())
+
+
+def test_tied_tensors_are_aliases(client, name):
+    net = nn.ModuleDict({"in": nn.Embedding(50, 8), "out": nn.Linear(8, 50, bias=False)})
+    net["out"].weight = net["in"].weight
+    model = create_from_module(client, name, net)
+    assert model.aliases == {"out.weight": "in.weight"}
+    assert model["out.weight"] is model["in.weight"]
+    client.push(model, {"out.weight": np.ones((50, 8), np.float32)})
+    client.push(model, {"in.weight": np.ones((50, 8), np.float32)}, "add")
+    both = client.pull(model, ["in.weight", "out.weight"])
+    assert both["in.weight"] is both["out.weight"]
+    assert (both["in.weight"] == 2).all()
+    out = {key: np.zeros((50, 8), np.float32) for key in ("in.weight", "out.weight")}
+    client.pull(model, out, out=out)
+    assert all((one == 2).all() for one in out.values())
+    untied = {"in.weight": torch.ones(50, 8), "out.weight": torch.zeros(50, 8)}
+    with pytest.raises(tensorhold.InvalidError, match="another name of"):
+        push_state_dict(client, model, untied)
+    assert (client.pull(model, ["in.weight"])["in.weight"] == 2).all()
+    untied["out.weight"] = torch.ones(50, 8)
+    push_state_dict(client, model, untied)
+    assert (client.pull(model, ["out.weight"])["out.weight"] == 1).all()
+
+
+def test_alias_of_nothing_is_refused(client, name):
+    with pytest.raises(tensorhold.InvalidError, match="nothing of the model"):
+        client.create_model(name, {"w": (2,)}, aliases={"v": "u"})
 
 
 def test_views_that_are_not_contiguous_are_copied(client, name):

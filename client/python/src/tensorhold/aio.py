@@ -98,6 +98,7 @@ class AsyncClient:
         durability: str = "logged",
         allow_nonfinite: bool = False,
         metadata: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
         loading: bool = False,
     ) -> Model:
         """Creates a model; see `tensorhold.Client.create_model`."""
@@ -114,6 +115,9 @@ class AsyncClient:
             allow_nonfinite=allow_nonfinite,
             metadata=dict(metadata or {}),
         )
+        dims = {tensor.name: tensor.dims for tensor in spec.parameters}
+        for alias, of in (aliases or {}).items():
+            spec.aliases.add(name=alias, of=of, dims=dims.get(of, ()))
         if optimizer is not None:
             known = Optimizer(optimizer) if isinstance(optimizer, str) else optimizer
             spec.optimizer.CopyFrom(known.to_proto())
@@ -226,9 +230,14 @@ class AsyncClient:
         asked = None if codec is None else codec_of(codec)
         into: dict[str, Array] = {}
         by_codec: dict[Codec, dict[Key, Target]] = {}
+        first: dict[int, str] = {}
+        again = {}  # other names of what is pulled already
         for name in known if names is None else names:
             parameter = known[name]
             array = None if out is None else out.get(name)
+            if first.setdefault(parameter.id, name) != name:
+                again[name] = array
+                continue
             if array is None:
                 array = new_array(parameter, parameter.shape)
             check_out(parameter, array, parameter.shape)
@@ -241,6 +250,11 @@ class AsyncClient:
                 for sent, targets in by_codec.items()
             )
         )
+        for name, array in again.items():
+            if array is None:
+                into[name] = into[first[known[name].id]]
+            else:
+                into |= await self.pull(known, [name], codec=codec, out={name: array})
         return into
 
     async def pull_slice(

@@ -73,6 +73,7 @@ class Client(Closing):
         durability: str = "logged",
         allow_nonfinite: bool = False,
         metadata: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
         loading: bool = False,
     ) -> Model:
         """Creates a model.
@@ -87,6 +88,7 @@ class Client(Closing):
             on_straggler: wait, proceed or fail, after straggler_timeout seconds (0: 30); bsp and
                 ssp. Empty: wait.
             durability: logged (every push is a log entry) or checkpointed.
+            aliases: other names of parameters: for each the name of the parameter that it is.
             loading: hidden until `publish`.
         """
         return self._loop.run(
@@ -102,6 +104,7 @@ class Client(Closing):
                 durability=durability,
                 allow_nonfinite=allow_nonfinite,
                 metadata=metadata,
+                aliases=aliases,
                 loading=loading,
             )
         )

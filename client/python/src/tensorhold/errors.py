@@ -81,6 +81,7 @@ _CLASSES: dict[str, type[TensorholdError]] = {
     "RANK_TAKEN": ExistsError,
     "NAME_INVALID": InvalidError,
     "SHAPE_INVALID": InvalidError,
+    "ALIAS_INVALID": InvalidError,
     "DTYPE_INVALID": InvalidError,
     "CODEC_INVALID": InvalidError,
     "OPTIMIZER_INVALID": InvalidError,

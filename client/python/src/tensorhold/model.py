@@ -182,19 +182,36 @@ class Parameter:
 
 
 class Model(Mapping[str, Parameter]):
-    """A model as it was when it was asked for: its dense parameters by name, and its tables."""
+    """A model as it was when it was asked for: its dense parameters by name, and its tables.
+
+    Aliases are other names of its parameters: `model["head"]` is the parameter that "head" is. They
+    are not iterated over, nor are the files that came with it.
+    """
 
     def __init__(self, message: types_pb2.Model, shard_count: int) -> None:
         self.message = message
         self.spec = message.spec
         self.shard_count = shard_count
         dense = [spec for spec in self.spec.parameters if not spec.HasField("table")]
-        self._parameters = {spec.name: Parameter(self, spec) for spec in dense}
+        all_dense = {spec.name: Parameter(self, spec) for spec in dense}
+        attached = {spec.name for spec in dense if spec.attachment}
+        self.attachments = {name: all_dense[name] for name in attached}
+        """Files that were loaded with it, such as tokenizer.json: u8 of one dimension."""
+        self._parameters = {k: v for k, v in all_dense.items() if k not in attached}
+        self._views = {
+            alias.name: alias.of
+            for alias in self.spec.aliases
+            if tuple(alias.dims) != self._parameters[alias.of].shape
+        }
+        self.aliases = {
+            alias.name: alias.of for alias in self.spec.aliases if alias.name not in self._views
+        }
+        """For every other name of a parameter the parameter's own."""
         self.tables = {
             spec.name: Table(self, spec) for spec in self.spec.parameters if spec.HasField("table")
         }
         """Its tables by name."""
-        self._by_id = {one.id: one for one in self._parameters.values()}
+        self._by_id = {one.id: one for one in all_dense.values()}
 
     @property
     def name(self) -> str:
@@ -243,7 +260,7 @@ class Model(Mapping[str, Parameter]):
     def shards(self) -> list[int]:
         """The shards that hold a block or may hold a row of it."""
         found: set[int] = set(range(self.shard_count)) if self.tables else set()
-        for one in self._parameters.values():
+        for one in self._by_id.values():
             if len(found) == self.shard_count:
                 break
             found.update(map(int, set(shards_of(one.id, 0, one.blocks, self.shard_count))))
@@ -268,7 +285,13 @@ class Model(Mapping[str, Parameter]):
         return self._by_id[parameter_id]
 
     def __getitem__(self, name: str) -> Parameter:
-        found = self._parameters.get(name)
+        found = self._parameters.get(self.aliases.get(name, name))
+        if found is None and name in self._views:
+            raise error(
+                "ALIAS_INVALID",
+                f'"{name}" is a part of "{self._views[name]}", or all of it under another shape: '
+                f'pull a slice of "{self._views[name]}"',
+            )
         if found is None:
             last = name.rsplit(".", 1)[-1]
             near = [
@@ -285,7 +308,7 @@ class Model(Mapping[str, Parameter]):
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._parameters
+        return name in self._parameters or name in self.aliases
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parameters)
@@ -318,6 +341,7 @@ class Model(Mapping[str, Parameter]):
         ]
         if len(self) > len(rows):
             lines.append(f"  … {len(self) - len(rows)} more")
+        lines += [f"  {name} is {of}" for name, of in list(self.aliases.items())[:20]]
         lines += [f"  {table!r}" for table in list(self.tables.values())[:20]]
         return "\n".join(lines)
 

@@ -2,8 +2,7 @@
 
 Tensors on another device, or that are not contiguous, are copied to contiguous memory of the host
 first; others are sent from and received into their own memory. Tied tensors are stored once, under
-the first of their names; the others are kept in the model's metadata as `tied.NAME`, and a pull
-gives all of them one tensor.
+the first of their names; the others are its aliases, and a pull gives all of them one tensor.
 """
 
 from __future__ import annotations
@@ -79,7 +78,8 @@ def tied_names(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
 
 
 def _tied_of(model: Model) -> dict[str, str]:
-    return dict(json.loads(model.metadata.get(TIED, "{}")))
+    # Before there were aliases, the other names stood in the metadata.
+    return model.aliases | dict(json.loads(model.metadata.get(TIED, "{}")))
 
 
 def create_from_module(
@@ -124,10 +124,7 @@ def _create(
         tensors[key] = Tensor(
             tuple(state[key].shape), dtype, codec if computable else "", optimizer=own
         )
-    metadata = dict(options.pop("metadata", None) or {})
-    if tied:
-        metadata[TIED] = json.dumps(tied)
-    model = client.create_model(name, tensors, metadata=metadata, loading=True, **options)
+    model = client.create_model(name, tensors, aliases=tied, loading=True, **options)
     try:
         client.push(model, arrays)
     except BaseException:
@@ -174,6 +171,15 @@ def push_state_dict(
             if one.dtype == torch.bfloat16 and parameter.dtype != "BF16":
                 array = one.detach().to(torch.float32).cpu().contiguous().numpy()
             arrays[key] = array
+    for alias, first in model.aliases.items():
+        if alias in arrays and first in arrays:
+            if not stored[alias].equal(stored[first]):
+                raise error(
+                    "ALIAS_INVALID",
+                    f'"{alias}" is another name of "{first}" in model "{model.name}", and has other '
+                    f"values in the state dict",
+                )
+            del arrays[alias]
     client.push(model, arrays)
     return model
 

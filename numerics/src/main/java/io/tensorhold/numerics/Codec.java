@@ -145,7 +145,7 @@ public enum Codec {
 
   /** Whether any run of elements has bytes of its own, so that it can be sent without the rest. */
   public boolean sliceable(DType dtype) {
-    return group == 1 && (this != RAW || dtype.bits() % Byte.SIZE == 0);
+    return group == 1 && (this != RAW || dtype.group() == 1);
   }
 
   /** Whether a parameter of this dtype may be stored so: RAW takes what can't be computed with. */

@@ -9,7 +9,10 @@ import org.junit.jupiter.api.Test;
 class DTypeTest {
   @Test
   void idsOnDiskAreThoseOfTheProtocol() {
-    assertThat(Arrays.stream(DType.values()).map(d -> d.id() + " " + d + " " + d.bits()))
+    assertThat(
+            Arrays.stream(DType.values())
+                .filter(d -> d.bits() > 0)
+                .map(d -> d.id() + " " + d + " " + d.bits()))
         .containsExactly(
             "1 BOOL 8",
             "2 U8 8",
@@ -37,13 +40,53 @@ class DTypeTest {
   void idsAndNamesLeadBack() {
     for (DType dtype : DType.values()) {
       assertThat(DType.ofId(dtype.id())).isEqualTo(dtype);
-      assertThat(DType.ofName(dtype.name())).isEqualTo(dtype);
+      assertThat(DType.isKnown(dtype.id())).isTrue();
+      if (dtype.bits() > 0) {
+        assertThat(DType.ofName(dtype.name())).isEqualTo(dtype);
+      } else {
+        assertThatThrownBy(() -> DType.ofName(dtype.name()))
+            .isInstanceOf(IllegalArgumentException.class);
+      }
     }
+  }
+
+  /** Elements and bytes of a block, from GGML_QUANT_SIZES of the gguf package 0.19.0. */
+  @Test
+  void blocksOfGgmlHaveItsNumbersAndSizes() {
+    assertThat(
+            Arrays.stream(DType.values())
+                .filter(d -> d.bits() == 0)
+                .map(d -> d.id() - 64 + " " + d + " " + d.group() + " " + d.bytes(d.group())))
+        .containsExactly(
+            "3 GGML_Q4_1 32 20",
+            "6 GGML_Q5_0 32 22",
+            "7 GGML_Q5_1 32 24",
+            "9 GGML_Q8_1 32 40",
+            "10 GGML_Q2_K 256 84",
+            "11 GGML_Q3_K 256 110",
+            "12 GGML_Q4_K 256 144",
+            "13 GGML_Q5_K 256 176",
+            "14 GGML_Q6_K 256 210",
+            "15 GGML_Q8_K 256 292",
+            "16 GGML_IQ2_XXS 256 66",
+            "17 GGML_IQ2_XS 256 74",
+            "18 GGML_IQ3_XXS 256 98",
+            "19 GGML_IQ1_S 256 50",
+            "20 GGML_IQ4_NL 32 18",
+            "21 GGML_IQ3_S 256 110",
+            "22 GGML_IQ2_S 256 82",
+            "23 GGML_IQ4_XS 256 136",
+            "29 GGML_IQ1_M 256 56",
+            "34 GGML_TQ1_0 256 54",
+            "35 GGML_TQ2_0 256 66",
+            "39 GGML_MXFP4 32 17",
+            "40 GGML_NVFP4 64 36",
+            "41 GGML_Q1_0 128 18");
   }
 
   @Test
   void unknownIdsAndNamesAreRefused() {
-    for (int id : new int[] {-1, 0, 21}) {
+    for (int id : new int[] {-1, 0, 21, 64, 66, 127, 128}) {
       assertThatThrownBy(() -> DType.ofId(id))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("value=" + id)
@@ -69,7 +112,9 @@ class DTypeTest {
   void sizesThatOverflowAreRefused() {
     assertThat(DType.U8.bytes(Long.MAX_VALUE)).isEqualTo(Long.MAX_VALUE);
     assertThatThrownBy(() -> DType.F32.bytes(1L << 61)).isInstanceOf(ArithmeticException.class);
-    assertThatThrownBy(() -> DType.F4.bytes(1L << 62)).isInstanceOf(ArithmeticException.class);
+    assertThat(DType.F4.bytes(1L << 62)).isEqualTo(1L << 61);
+    assertThatThrownBy(() -> DType.GGML_Q8_1.bytes(Long.MAX_VALUE - 31))
+        .isInstanceOf(ArithmeticException.class);
   }
 
   @Test

@@ -170,8 +170,29 @@ final class DescribeCommand implements Callable<Integer> {
               "bytes", p.bytes()));
     }
     document.put("tensors", list);
+    document.put("aliases", aliases(model));
+    document.put(
+        "attachments",
+        model.attachments().values().stream()
+            .map(file -> Map.of("name", file.name(), "bytes", file.elements()))
+            .toList());
     document.put("tables", TableText.documents(model));
     return document;
+  }
+
+  private static List<Map<String, Object>> aliases(ModelHandle model) {
+    List<Map<String, Object>> aliases = new ArrayList<>();
+    model
+        .aliases()
+        .forEach(
+            (name, p) ->
+                aliases.add(
+                    Map.of(
+                        "name", name,
+                        "of", p.tensor().name(),
+                        "first_element", p.firstElement(),
+                        "shape", p.shape().dims())));
+    return aliases;
   }
 
   private static StateCodec stateCodec(OptimizerSpec spec) {
@@ -234,6 +255,19 @@ final class DescribeCommand implements Callable<Integer> {
         servers,
         servers == 1 ? "" : "s");
     model.tables().forEach(table -> Output.line("table %s", TableText.line(table)));
+    model
+        .aliases()
+        .forEach(
+            (name, p) ->
+                Output.line(
+                    "alias %s of %s%s",
+                    name,
+                    p.tensor().name(),
+                    p.isView() ? " from element " + p.firstElement() + " on, " + p.shape() : ""));
+    model
+        .attachments()
+        .values()
+        .forEach(file -> Output.line("file %s, %s", file.name(), Output.bytes(file.elements())));
     System.out.println();
     Output.table(
         List.of("ALL SERVERS", "PLANNED", "MEASURED"),

@@ -1,18 +1,13 @@
 package io.tensorhold.cli;
 
 import io.tensorhold.client.ModelHandle;
-import io.tensorhold.client.Parameter;
 import io.tensorhold.client.TensorholdClient;
 import io.tensorhold.client.checkpoint.OnnxTemplate;
-import io.tensorhold.client.checkpoint.SafetensorsWriter;
 import io.tensorhold.client.checkpoint.TensorSource;
-import io.tensorhold.client.checkpoint.TensorSpec;
-import io.tensorhold.numerics.Codec;
+import io.tensorhold.server.base.ByteSize;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -25,14 +20,19 @@ import picocli.CommandLine.Parameters;
 @Command(
     name = "export",
     mixinStandardHelpOptions = true,
-    description = "Write a model to a .safetensors file, or into the graph of an .onnx file.",
+    description =
+        "Write a model to a .safetensors file, a .pt file that torch.load(weights_only=True) takes, a"
+            + " .gguf file, a folder as Hugging Face has it, or into the graph of an .onnx file.",
     footer = {
       "",
       "Tensors come back in the dtype they were loaded with; what is stored in that dtype comes back",
-      "byte for byte.",
+      "byte for byte. A .gguf file takes q8_0 and q4_0 as they are stored. A folder gets the files",
+      "that the model was loaded with, such as config.json and tokenizer.json.",
       "",
       "Examples:",
       "  tensorhold export bert bert.safetensors",
+      "  tensorhold export bert bert.pt",
+      "  tensorhold export bert bert/ --shard-size 5GB",
       "  tensorhold export bert-q8 bert-q8.onnx --template model.onnx"
     })
 final class ExportCommand implements Callable<Integer> {
@@ -41,11 +41,18 @@ final class ExportCommand implements Callable<Integer> {
   @Parameters(index = "0", paramLabel = "NAME", description = "The model.")
   private String name = "";
 
-  @Parameters(index = "1", paramLabel = "FILE", description = "The file to write.")
+  @Parameters(index = "1", paramLabel = "FILE", description = "The file or folder to write.")
   private Path file = Path.of("");
 
   @Option(names = "--template", description = "The .onnx file whose graph is filled.")
   private @Nullable Path template;
+
+  @Option(
+      names = "--shard-size",
+      paramLabel = "SIZE",
+      description =
+          "Write a folder of safetensors files of at most so many bytes, and their index: 5GB.")
+  private @Nullable String shardSize;
 
   @Override
   public Integer call() throws Exception {
@@ -56,30 +63,24 @@ final class ExportCommand implements Callable<Integer> {
               ? "an .onnx file needs --template ORIGINAL.onnx: the store keeps tensors, not graphs"
               : "--template goes with a file that ends in .onnx");
     }
+    if (onnx && shardSize != null) {
+      throw new CliFailure("--shard-size goes with a folder");
+    }
     try (TensorholdClient client = globals.connect()) {
       ModelHandle model = client.model(name);
       TableText.refuse(model, "export");
-      long bytes =
-          model.parameters().stream().mapToLong(p -> p.bytes(Codec.nativeOf(p.dtype()))).sum();
+      long most =
+          shardSize == null ? 0 : Math.max(1, ByteSize.of("--shard-size", shardSize).bytes());
       double seconds;
-      try (Progress progress = new Progress("export " + name, bytes)) {
-        TensorSource stored = new StoredTensors(client, model);
-        TensorSource source =
-            (tensor, offset, target) -> {
-              int count = target.remaining();
-              stored.read(tensor, offset, target);
-              progress.add(count);
-            };
+      try (Progress progress = new Progress("export " + name, ModelExporter.bytes(model))) {
         if (template != null) {
-          try (OnnxTemplate graph = OnnxTemplate.open(template)) {
-            graph.fill(source, file);
-          }
+          fill(template, new StoredTensors(client, model), progress);
         } else {
-          writeSafetensors(model, source);
+          new ModelExporter(client, model, progress::add).write(file, most);
         }
         seconds = progress.seconds();
       }
-      long size = Files.size(file);
+      long size = Files.isDirectory(file) ? ModelExporter.bytes(model) : Files.size(file);
       globals
           .output()
           .print(
@@ -92,23 +93,15 @@ final class ExportCommand implements Callable<Integer> {
     return 0;
   }
 
-  private void writeSafetensors(ModelHandle model, TensorSource source) throws IOException {
-    List<TensorSpec> specs =
-        model.parameters().stream()
-            .map(p -> new TensorSpec(p.name(), p.dtype(), p.shape()))
-            .toList();
-    Map<String, String> metadata = model.model().getSpec().getMetadataMap();
-    ByteBuffer buffer = ByteBuffer.allocateDirect(StoredTensors.CHUNK_BYTES);
-    try (SafetensorsWriter writer = SafetensorsWriter.create(file, specs, metadata)) {
-      for (Parameter parameter : model.parameters()) {
-        long bytes = parameter.bytes(Codec.nativeOf(parameter.dtype()));
-        for (long at = 0; at < bytes; at += StoredTensors.CHUNK_BYTES) {
-          buffer.clear().limit((int) Math.min(StoredTensors.CHUNK_BYTES, bytes - at));
-          source.read(parameter.name(), at, buffer);
-          writer.write(parameter.name(), at, buffer.flip());
-        }
-      }
-      writer.finish();
+  private void fill(Path graph, TensorSource stored, Progress progress) throws IOException {
+    try (OnnxTemplate onnx = OnnxTemplate.open(graph)) {
+      onnx.fill(
+          (tensor, offset, target) -> {
+            int count = target.remaining();
+            stored.read(tensor, offset, target);
+            progress.add(count);
+          },
+          file);
     }
   }
 }

@@ -40,6 +40,7 @@ final class LsCommand implements Callable<Integer> {
                     "name", model.getName(),
                     "state", model.getState().name(),
                     "parameters", model.getParameters(),
+                    "aliases", model.getAliases(),
                     "elements", model.getElements(),
                     "bytes", model.getBytes())));
         rows.add(
@@ -47,6 +48,7 @@ final class LsCommand implements Callable<Integer> {
                 model.getName(),
                 model.getState().name(),
                 Output.count(model.getParameters()),
+                Output.count(model.getAliases()),
                 Output.count(model.getElements()),
                 Output.bytes(model.getBytes())));
       }
@@ -56,7 +58,8 @@ final class LsCommand implements Callable<Integer> {
               documents,
               () ->
                   Output.table(
-                      List.of("NAME", "STATE", "TENSORS", "ELEMENTS", "BYTES/REPLICA"), rows));
+                      List.of("NAME", "STATE", "TENSORS", "ALIASES", "ELEMENTS", "BYTES/REPLICA"),
+                      rows));
     }
     return 0;
   }

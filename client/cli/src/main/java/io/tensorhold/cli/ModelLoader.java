@@ -6,16 +6,22 @@ import io.tensorhold.client.Parameter;
 import io.tensorhold.client.Session;
 import io.tensorhold.client.TensorholdClient;
 import io.tensorhold.client.checkpoint.Checkpoint;
+import io.tensorhold.client.checkpoint.TensorAlias;
 import io.tensorhold.client.checkpoint.TensorEntry;
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Kernels;
+import io.tensorhold.proto.v1.AliasSpec;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.ParameterSpec;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ArrayBlockingQueue;
@@ -52,27 +58,66 @@ public final class ModelLoader {
    * @param codec for the tensors that can be computed with; null: each as it is
    */
   public static ModelSpec.Builder spec(String name, Checkpoint checkpoint, @Nullable Codec codec) {
+    return spec(name, checkpoint, codec, null);
+  }
+
+  /**
+   * The same, with another dtype for the tensors of floating point.
+   *
+   * @param dtype f32, f16 or bf16: what f64 and those three become; null: each what it is
+   */
+  static ModelSpec.Builder spec(
+      String name, Checkpoint checkpoint, @Nullable Codec codec, @Nullable DType dtype) {
     ModelSpec.Builder spec =
         ModelSpec.newBuilder().setName(name).putAllMetadata(checkpoint.metadata());
+    Map<String, TensorAlias> aliases =
+        checkpoint.aliases().stream().collect(Collectors.toMap(TensorAlias::name, a -> a));
     for (TensorEntry tensor : checkpoint.tensors()) {
-      ParameterSpec.Builder parameter =
-          ParameterSpec.newBuilder().setName(tensor.name()).setDtypeValue(tensor.dtype().id());
-      for (long dim : tensor.shape().dims()) {
-        parameter.addDims(dim);
+      List<Long> dims = Arrays.stream(tensor.shape().dims()).boxed().toList();
+      TensorAlias alias = aliases.get(tensor.name());
+      if (alias != null) {
+        spec.addAliases(
+            AliasSpec.newBuilder()
+                .setName(tensor.name())
+                .setOf(alias.of())
+                .setFirstElement(alias.firstElement())
+                .addAllDims(dims));
+        continue;
       }
-      if (codec != null && tensor.dtype().computable()) {
+      boolean turned = dtype != null && isFloat(tensor.dtype());
+      DType stored = turned ? dtype : tensor.dtype();
+      ParameterSpec.Builder parameter =
+          ParameterSpec.newBuilder().setName(tensor.name()).setDtypeValue(stored.id());
+      parameter.addAllDims(dims);
+      if (codec != null && stored.computable()) {
         parameter.setCodecValue(codec.id());
+      } else if (!turned) {
+        parameter.setCodecValue(tensor.codec().id());
       }
       spec.addParameters(parameter);
     }
+    for (TensorEntry file : checkpoint.attachments()) {
+      spec.addParameters(
+          ParameterSpec.newBuilder()
+              .setName(file.name())
+              .setDtypeValue(file.dtype().id())
+              .addDims(file.bytes())
+              .setAttachment(true));
+    }
     return spec;
+  }
+
+  private static boolean isFloat(DType dtype) {
+    return dtype.computable() || dtype == DType.F64;
   }
 
   /** Loads the checkpoint as the specification says; the model is visible when this returns. */
   public ModelHandle load(Checkpoint checkpoint, ModelSpec spec) throws IOException {
     ModelHandle model = client.createLoading(spec, true);
-    Map<String, TensorEntry> tensors =
-        checkpoint.tensors().stream().collect(Collectors.toMap(TensorEntry::name, t -> t));
+    Map<String, TensorEntry> tensors = new HashMap<>();
+    checkpoint.tensors().forEach(tensor -> tensors.put(tensor.name(), tensor));
+    Map<String, TensorEntry> attachments = new HashMap<>();
+    checkpoint.attachments().forEach(file -> attachments.put(file.name(), file));
     try (Arena arena = Arena.ofShared();
         Session session = client.openSession("load " + spec.getName())) {
       for (int i = 0; i < BUFFERS; i++) {
@@ -80,10 +125,10 @@ public final class ModelLoader {
       }
       Batch batch = new Batch(session, model);
       for (Parameter parameter : model.parameters()) {
-        TensorEntry tensor = tensors.get(parameter.name());
-        for (int block = 0; block < parameter.blocks(); block++) {
-          batch.add(checkpoint, tensor, parameter, block, arena);
-        }
+        batch.addAll(checkpoint, tensors.get(parameter.name()), parameter, arena);
+      }
+      for (Parameter parameter : model.attachments().values()) {
+        batch.addAll(checkpoint, attachments.get(parameter.name()), parameter, arena);
       }
       batch.send();
       session.flush();
@@ -116,7 +161,15 @@ public final class ModelLoader {
       this.model = model;
     }
 
-    void add(Checkpoint checkpoint, TensorEntry tensor, Parameter parameter, int block, Arena arena)
+    void addAll(Checkpoint checkpoint, TensorEntry tensor, Parameter parameter, Arena arena)
+        throws IOException {
+      for (int block = 0; block < parameter.blocks(); block++) {
+        add(checkpoint, tensor, parameter, block, arena);
+      }
+    }
+
+    private void add(
+        Checkpoint checkpoint, TensorEntry tensor, Parameter parameter, int block, Arena arena)
         throws IOException {
       Codec codec = parameter.codec();
       int elements = parameter.elementsIn(block);
@@ -126,10 +179,10 @@ public final class ModelLoader {
         memory = buffer();
       }
       MemorySegment target = memory.asSlice(used, bytes);
-      Codec natural = Codec.nativeOf(tensor.dtype());
+      Codec natural = tensor.codec();
       long offset = natural.bytes(tensor.dtype(), (long) block * parameter.blockElements());
       long natives = natural.bytes(tensor.dtype(), elements);
-      if (codec == natural) {
+      if (codec == natural && parameter.dtype() == tensor.dtype()) {
         checkpoint.read(tensor, offset, target.asByteBuffer());
       } else {
         if (raw == null) {
@@ -138,12 +191,24 @@ public final class ModelLoader {
         }
         checkpoint.read(tensor, offset, raw.asSlice(0, natives).asByteBuffer());
         MemorySegment f32 = java.util.Objects.requireNonNull(values);
-        natural.decode(Kernels.best(), raw, 0, f32, 0, elements);
+        if (tensor.dtype() == DType.F64) {
+          narrow(raw, f32, elements);
+        } else {
+          natural.decode(Kernels.best(), raw, 0, f32, 0, elements);
+        }
         codec.encode(Kernels.best(), f32, 0, target, 0, elements);
       }
       blocks.add(new BlockPayload(parameter, block, codec, target));
       used += (bytes + 7) & ~7L;
       read += natives;
+    }
+
+    /** Doubles to floats, rounded to nearest, as PyTorch does before it narrows further. */
+    private static void narrow(MemorySegment doubles, MemorySegment floats, int n) {
+      for (int i = 0; i < n; i++) {
+        double value = doubles.getAtIndex(ValueLayout.JAVA_DOUBLE_UNALIGNED, i);
+        floats.setAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i, (float) value);
+      }
     }
 
     void send() {

@@ -5,48 +5,69 @@ import io.tensorhold.client.Parameter;
 import io.tensorhold.client.TensorholdClient;
 import io.tensorhold.client.checkpoint.TensorSource;
 import io.tensorhold.numerics.Codec;
-import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.util.List;
+import java.util.function.Function;
 
-/** The tensors of a stored model as bytes of their own dtype, a range at a time. */
+/**
+ * The tensors of a stored model as bytes, a range at a time: of their own dtype, or in another form
+ * that is asked for.
+ */
 public final class StoredTensors implements TensorSource {
   /** Bytes that a reader asks for at once, for a good rate within bounded memory. */
   public static final int CHUNK_BYTES = 32 << 20;
 
   private final TensorholdClient client;
   private final ModelHandle model;
+  private final Function<Parameter, Codec> form;
 
-  /** The tensors of a model. */
+  /** The tensors of a model in their own dtypes. */
   public StoredTensors(TensorholdClient client, ModelHandle model) {
+    this(client, model, parameter -> Codec.nativeOf(parameter.dtype()));
+  }
+
+  /**
+   * The tensors of a model.
+   *
+   * @param form what the bytes of each are encoded in
+   */
+  public StoredTensors(
+      TensorholdClient client, ModelHandle model, Function<Parameter, Codec> form) {
     this.client = client;
     this.model = model;
+    this.form = form;
   }
 
   @Override
-  public void read(String name, long offset, ByteBuffer target) throws IOException {
-    Parameter parameter = model.parameter(name);
-    Codec natural = Codec.nativeOf(parameter.dtype());
-    long blockBytes = natural.bytes(parameter.dtype(), parameter.blockElements());
-    long end = offset + target.remaining();
-    if (end > parameter.bytes(natural)) {
+  public void read(String name, long offset, ByteBuffer target) {
+    read(model.parameter(name), offset, target);
+  }
+
+  /** As {@link #read(String, long, ByteBuffer)}, of a tensor, a view or an attachment. */
+  void read(Parameter parameter, long offset, ByteBuffer target) {
+    Codec codec = form.apply(parameter);
+    long bytes = codec.bytes(parameter.dtype(), parameter.elements());
+    if (target.remaining() > bytes - offset) {
       throw new CliFailure(
           "%s has %d bytes: asked for %d to %d"
-              .formatted(name, parameter.bytes(natural), offset, end));
+              .formatted(parameter.name(), bytes, offset, offset + target.remaining()));
     }
-    int first = (int) (offset / blockBytes);
+    long blockBytes = codec.bytes(parameter.dtype(), parameter.blockElements());
+    long start = offset + codec.bytes(parameter.dtype(), parameter.firstElement());
+    long end = start + target.remaining();
+    int first = (int) (start / blockBytes);
     int last = (int) ((end + blockBytes - 1) / blockBytes);
     MemorySegment memory = MemorySegment.ofBuffer(target);
     client.pullBlocks(
         model,
         List.of(TensorholdClient.range(parameter, first, last - first)),
-        natural,
+        codec,
         (header, payload) -> {
           long at = header.getBlock() * blockBytes;
-          long from = Math.max(offset, at);
+          long from = Math.max(start, at);
           long to = Math.min(end, at + payload.byteSize());
-          MemorySegment.copy(payload, from - at, memory, from - offset, to - from);
+          MemorySegment.copy(payload, from - at, memory, from - start, to - from);
         });
     target.position(target.limit());
   }

@@ -7,6 +7,8 @@ import io.tensorhold.client.checkpoint.Checkpoint;
 import io.tensorhold.client.checkpoint.TensorEntry;
 import io.tensorhold.client.checkpoint.TensorSource;
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.Shape;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
@@ -19,6 +21,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
+import java.util.function.Function;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -61,7 +65,7 @@ final class VerifyCommand implements Callable<Integer> {
       try (TensorholdClient client = globals.connect()) {
         ModelHandle stored = client.model(model);
         TableText.refuse(stored, "verify");
-        right = digests(client, stored);
+        right = digests(client, stored, codecs(files.getFirst()));
       }
     }
     return report(left, right);
@@ -114,19 +118,45 @@ final class VerifyCommand implements Callable<Integer> {
         TensorSource source = (name, at, target) -> checkpoint.read(tensor, at, target);
         digests.put(
             tensor.name(),
-            digest(tensor.name(), tensor.dtype() + " " + tensor.shape(), tensor.bytes(), source));
+            digest(
+                tensor.name(),
+                type(tensor.dtype(), tensor.shape(), tensor.codec()),
+                tensor.bytes(),
+                source));
       }
       return digests;
     }
   }
 
-  private static Map<String, String> digests(TensorholdClient client, ModelHandle stored)
-      throws IOException {
-    TensorSource source = new StoredTensors(client, stored);
+  private static String type(DType dtype, Shape shape, Codec codec) {
+    return dtype + " " + shape + (codec == Codec.nativeOf(dtype) ? "" : " as " + codec.label());
+  }
+
+  /** What the tensors of a file are encoded in. */
+  private static Map<String, Codec> codecs(Path file) throws IOException {
+    try (Checkpoint checkpoint = Checkpoint.open(file)) {
+      return checkpoint.tensors().stream()
+          .collect(Collectors.toMap(TensorEntry::name, TensorEntry::codec));
+    }
+  }
+
+  /**
+   * SHA-256 of each stored tensor, aliases too.
+   *
+   * @param codecs of a file: a tensor that is stored in the same is compared in it
+   */
+  private static Map<String, String> digests(
+      TensorholdClient client, ModelHandle stored, Map<String, Codec> codecs) throws IOException {
+    Function<Parameter, Codec> form =
+        p -> p.codec() == codecs.get(p.name()) ? p.codec() : Codec.nativeOf(p.dtype());
+    TensorSource source = new StoredTensors(client, stored, form);
+    Map<String, Parameter> all = new TreeMap<>(stored.aliases());
+    stored.parameters().forEach(p -> all.put(p.name(), p));
     Map<String, String> digests = new TreeMap<>();
-    for (Parameter p : stored.parameters()) {
-      long bytes = p.bytes(Codec.nativeOf(p.dtype()));
-      digests.put(p.name(), digest(p.name(), p.dtype() + " " + p.shape(), bytes, source));
+    for (Map.Entry<String, Parameter> named : all.entrySet()) {
+      Parameter p = named.getValue();
+      String type = type(p.dtype(), p.shape(), form.apply(p));
+      digests.put(named.getKey(), digest(named.getKey(), type, p.bytes(form.apply(p)), source));
     }
     return digests;
   }

@@ -9,13 +9,10 @@ import io.tensorhold.client.checkpoint.SafetensorsWriter;
 import io.tensorhold.client.checkpoint.TensorSpec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Shape;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.PrintStream;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -52,27 +49,19 @@ class CommandTest {
   }
 
   private int bare(String... args) {
-    PrintStream formerOut = System.out;
-    PrintStream formerErr = System.err;
-    ByteArrayOutputStream outBytes = new ByteArrayOutputStream();
-    ByteArrayOutputStream errBytes = new ByteArrayOutputStream();
-    System.setOut(new PrintStream(outBytes, true, StandardCharsets.UTF_8));
-    System.setErr(new PrintStream(errBytes, true, StandardCharsets.UTF_8));
-    try {
-      return Main.run(args);
-    } finally {
-      System.setOut(formerOut);
-      System.setErr(formerErr);
-      out = outBytes.toString(StandardCharsets.UTF_8);
-      err = errBytes.toString(StandardCharsets.UTF_8);
-    }
+    RanCommand ran = RanCommand.of(args);
+    out = ran.out();
+    err = ran.err();
+    return ran.status();
   }
 
   private Path checkpoint(long seed) throws IOException {
     Path file = folder.resolve("model-" + seed + ".safetensors");
     List<TensorSpec> specs = new ArrayList<>();
     for (DType dtype : DType.values()) {
-      specs.add(new TensorSpec("t." + dtype, dtype, Shape.of(3, 16)));
+      if (dtype.bits() > 0) { // the others are blocks of ggml, which safetensors has not
+        specs.add(new TensorSpec("t." + dtype, dtype, Shape.of(3, 16)));
+      }
     }
     specs.add(new TensorSpec("large", DType.F32, Shape.of(700, 1000)));
     specs.add(new TensorSpec("empty", DType.F32, Shape.of(0, 5)));

@@ -64,6 +64,7 @@ final class GradientEncoder {
   }
 
   private void check(Parameter parameter, MemorySegment gradient) {
+    requireTensor(parameter);
     TensorParts.requireBytes(parameter.name(), 4 * parameter.elements(), gradient);
     if (form.errorFeedback()) {
       int bad = Codec.F32.firstNonFinite(kernels, gradient, 0, (int) (gradient.byteSize() / 4));
@@ -73,6 +74,16 @@ final class GradientEncoder {
             "value %d of the gradient of %s is NaN or infinite, which error feedback would keep for ever"
                 .formatted(bad, parameter.name()));
       }
+    }
+  }
+
+  /** Refuses a view, whose tensor makes the step. */
+  static void requireTensor(Parameter parameter) {
+    if (parameter.isView()) {
+      throw new TensorholdException(
+          "ALIAS_INVALID",
+          "%s is a part of %s, or all of it under another shape: a step takes the gradient of %s"
+              .formatted(parameter.name(), parameter.tensor().name(), parameter.tensor().name()));
     }
   }
 

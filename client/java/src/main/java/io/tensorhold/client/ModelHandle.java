@@ -1,10 +1,12 @@
 package io.tensorhold.client;
 
+import io.tensorhold.proto.v1.AliasSpec;
 import io.tensorhold.proto.v1.Model;
 import io.tensorhold.proto.v1.ModelState;
 import io.tensorhold.proto.v1.ParameterSpec;
 import io.tensorhold.wire.ShardHash;
 import java.util.Collection;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -21,6 +23,8 @@ public final class ModelHandle {
   private final Model model;
   private final Map<String, Parameter> parameters = new LinkedHashMap<>();
   private final Map<Long, Parameter> byId = new LinkedHashMap<>();
+  private final Map<String, Parameter> aliases = new LinkedHashMap<>();
+  private final Map<String, Parameter> attachments = new LinkedHashMap<>();
 
   private final PulledSteps pulledSteps;
 
@@ -29,8 +33,16 @@ public final class ModelHandle {
     this.pulledSteps = new PulledSteps(model.getSpec().getStalenessAwareRate());
     for (ParameterSpec spec : model.getSpec().getParametersList()) {
       Parameter parameter = new Parameter(this, spec);
-      parameters.put(spec.getName(), parameter);
+      (spec.getAttachment() ? attachments : parameters).put(spec.getName(), parameter);
       byId.put(spec.getId(), parameter);
+    }
+    for (AliasSpec alias : model.getSpec().getAliasesList()) {
+      Parameter tensor = parameters.get(alias.getOf());
+      if (tensor != null) {
+        Parameter view = new Parameter(tensor, alias);
+        // Another name and nothing else: the same object, so that a map has it once.
+        aliases.put(alias.getName(), view.shape().equals(tensor.shape()) ? tensor : view);
+      }
     }
   }
 
@@ -61,7 +73,7 @@ public final class ModelHandle {
   /** The shards that hold a block or may hold a row of it, when the cluster has so many. */
   SortedSet<Integer> shards(int shardCount) {
     SortedSet<Integer> shards = new TreeSet<>();
-    for (Parameter parameter : parameters.values()) {
+    for (Parameter parameter : byId.values()) {
       for (int shard = 0; parameter.isTable() && shard < shardCount; shard++) {
         shards.add(shard);
       }
@@ -72,18 +84,30 @@ public final class ModelHandle {
     return shards;
   }
 
-  /** Its parameters, in the order they were created. */
+  /** Its parameters, in the order they were created; neither aliases nor attachments. */
   public Collection<Parameter> parameters() {
     return List.copyOf(parameters.values());
   }
 
   /**
-   * The parameter of a name.
+   * Its aliases, in the order they were created: the tensor itself under its other name, or a view.
+   */
+  public Map<String, Parameter> aliases() {
+    return Collections.unmodifiableMap(aliases);
+  }
+
+  /** Files that were loaded with it, in the order they were created: U8 of one dimension. */
+  public Map<String, Parameter> attachments() {
+    return Collections.unmodifiableMap(attachments);
+  }
+
+  /**
+   * The parameter of a name; of an alias the tensor that it is, or a view.
    *
    * @throws TensorholdException PARAMETER_UNKNOWN, naming parameters that are spelled alike
    */
   public Parameter parameter(String name) {
-    Parameter parameter = parameters.get(name);
+    Parameter parameter = parameters.getOrDefault(name, aliases.get(name));
     if (parameter == null) {
       List<String> near =
           parameters.keySet().stream()

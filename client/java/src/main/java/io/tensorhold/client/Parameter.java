@@ -4,18 +4,49 @@ import io.tensorhold.numerics.Blocks;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Shape;
+import io.tensorhold.proto.v1.AliasSpec;
 import io.tensorhold.proto.v1.ParameterSpec;
+import java.util.List;
 
-/** A dense tensor of a model: its name, shape and form, not its values. */
+/**
+ * A dense tensor of a model: its name, shape and form, not its values.
+ *
+ * <p>One that is a view has no bytes of its own: its elements are a run of another tensor's, or all
+ * of them under another shape. It is pulled and pushed as a tensor is, as f32, f16 or bf16; blocks,
+ * and gradients of a step, are those of the tensor that it is a view of.
+ */
 public final class Parameter {
   private final ModelHandle model;
   private final ParameterSpec spec;
+  private final String name;
   private final Shape shape;
+  private final long firstElement;
+  private final boolean view;
+  private final long blockedElements;
 
   Parameter(ModelHandle model, ParameterSpec spec) {
     this.model = model;
     this.spec = spec;
-    this.shape = Shape.of(spec.getDimsList().stream().mapToLong(Long::longValue).toArray());
+    this.name = spec.getName();
+    this.shape = shape(spec.getDimsList());
+    this.firstElement = 0;
+    this.view = false;
+    this.blockedElements = shape.elements();
+  }
+
+  /** A view of a tensor. */
+  Parameter(Parameter tensor, AliasSpec alias) {
+    this.model = tensor.model;
+    this.spec = tensor.spec;
+    this.name = alias.getName();
+    this.shape = shape(alias.getDimsList());
+    this.firstElement = alias.getFirstElement();
+    this.view = true;
+    this.blockedElements = tensor.blockedElements;
+  }
+
+  private static Shape shape(List<Long> dims) {
+    return Shape.of(dims.stream().mapToLong(Long::longValue).toArray());
   }
 
   /** The model it belongs to. */
@@ -25,10 +56,25 @@ public final class Parameter {
 
   /** Its name in the model. */
   public String name() {
-    return spec.getName();
+    return name;
   }
 
-  /** Its number, unique in the cluster. */
+  /** Whether its elements are some of another tensor's: the one that has the same id. */
+  public boolean isView() {
+    return view;
+  }
+
+  /** The tensor that has the bytes: itself unless it is a view. */
+  public Parameter tensor() {
+    return view ? model.parameter(spec.getId()) : this;
+  }
+
+  /** Where its elements begin in the tensor that has the bytes; 0 unless it is a view. */
+  public long firstElement() {
+    return firstElement;
+  }
+
+  /** Its number, unique in the cluster; a view has its tensor's. */
   public long id() {
     return spec.getId();
   }
@@ -58,9 +104,9 @@ public final class Parameter {
     return spec.getBlockElements();
   }
 
-  /** Number of blocks. */
+  /** Number of blocks; a view has its tensor's. */
   public int blocks() {
-    return Blocks.count(elements(), blockElements());
+    return Blocks.count(blockedElements, blockElements());
   }
 
   /** Number of elements. */
@@ -94,7 +140,7 @@ public final class Parameter {
 
   /** Elements of one block. */
   public int elementsIn(int block) {
-    return Blocks.elementsIn(elements(), blockElements(), block);
+    return Blocks.elementsIn(blockedElements, blockElements(), block);
   }
 
   /** Where a block's bytes begin in the tensor's, under a codec. */

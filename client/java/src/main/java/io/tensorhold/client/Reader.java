@@ -36,6 +36,10 @@ public final class Reader {
    * @param codec null: as stored
    */
   public void pull(Parameter parameter, @Nullable Codec codec, MemorySegment target) {
+    if (parameter.isView()) {
+      pull(parameter, Slice.all(parameter.shape()), codec, target);
+      return;
+    }
     Codec sent = codec == null ? parameter.codec() : codec;
     TensorParts.requireBytes(parameter.name(), parameter.bytes(sent), target);
     pullBlocks(

@@ -23,6 +23,9 @@ final class TensorParts {
           "%s has a size for each block: push blocks of %s"
               .formatted(codec.label(), parameter.name()));
     }
+    if (parameter.isView()) {
+      return slice(parameter, Slice.all(parameter.shape()), codec, source);
+    }
     requireBytes(parameter.name(), parameter.bytes(codec), source);
     List<BlockPart> parts = new ArrayList<>(parameter.blocks());
     for (int block = 0; block < parameter.blocks(); block++) {
@@ -65,7 +68,7 @@ final class TensorParts {
     long[] taken = {0};
     slice.forEachRun(
         (first, count) -> {
-          long at = first;
+          long at = parameter.firstElement() + first;
           long left = count;
           while (left > 0) {
             int block = (int) (at / parameter.blockElements());

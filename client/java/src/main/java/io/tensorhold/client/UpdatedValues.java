@@ -16,7 +16,11 @@ final class UpdatedValues implements Consumer<Frame<PushPullHeader>> {
 
   UpdatedValues(ModelHandle model, Map<Parameter, MemorySegment> updated) {
     this.model = model;
-    updated.forEach((parameter, target) -> targets.put(parameter.id(), target));
+    updated.forEach(
+        (parameter, target) -> {
+          GradientEncoder.requireTensor(parameter);
+          targets.put(parameter.id(), target);
+        });
   }
 
   @Override

@@ -17,6 +17,8 @@ public enum Reason {
   NAME_INVALID,
   /** A dtype or shape that no tensor can have. */
   SHAPE_INVALID,
+  /** An alias of nothing, of itself, of another dtype, or beyond the tensor it names. */
+  ALIAS_INVALID,
   /** An encoding that the parameter cannot be stored or sent in. */
   CODEC_INVALID,
   /** An unknown optimizer, a hyper-parameter out of range, or an operation it does not allow. */

@@ -29,15 +29,16 @@ public final class ModelCheck {
    */
   public static ModelSpec complete(ModelSpec spec) {
     checkName("model", spec.getName());
-    if (spec.getParametersCount() > Limits.PARAMETERS) {
+    long count = (long) spec.getParametersCount() + spec.getAliasesCount();
+    if (count > Limits.PARAMETERS) {
       throw new Refusal(
           Reason.LIMIT,
-          "a model has at most %d parameters: value=%d"
-              .formatted(Limits.PARAMETERS, spec.getParametersCount()),
+          "a model has at most %d parameters, aliases among them: value=%d"
+              .formatted(Limits.PARAMETERS, count),
           "limit-name",
           "parameters",
           "value",
-          spec.getParametersCount(),
+          count,
           "limit",
           Limits.PARAMETERS);
     }
@@ -56,6 +57,7 @@ public final class ModelCheck {
       complete.addParameters(
           complete(parameter, spec.getOptimizer(), spec.getStalenessAwareRate()));
     }
+    AliasCheck.complete(complete);
     ModelSpec whole = complete.build();
     TableCheck.checkModel(whole);
     if (StepNeeds.of(whole).trust() && whole.getConsistency() != Consistency.BSP) {
@@ -194,6 +196,15 @@ public final class ModelCheck {
           name,
           "value",
           spec.getDtypeValue());
+    }
+    if (spec.getAttachment()
+        && (dtype != DType.U8 || spec.getDimsCount() != 1 || spec.hasTable())) {
+      throw new Refusal(
+          Reason.SHAPE_INVALID,
+          "the attachment %s is %s of %d dimensions: allowed is U8 of 1"
+              .formatted(quote(name), dtype, spec.getDimsCount()),
+          "parameter",
+          name);
     }
     Codec codec = codec(spec, dtype);
     if (spec.hasTable()) {

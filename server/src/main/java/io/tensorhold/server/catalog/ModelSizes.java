@@ -43,6 +43,7 @@ public final class ModelSizes {
         .setState(model.getState())
         .setParameters(model.getSpec().getParametersCount())
         .setElements(elements)
+        .setAliases(model.getSpec().getAliasesCount())
         .setBytes(bytes)
         .build();
   }

@@ -112,6 +112,7 @@ final class Errors {
       case BLOCK_OUT_OF_RANGE -> Code.OUT_OF_RANGE;
       case NAME_INVALID,
           SHAPE_INVALID,
+          ALIAS_INVALID,
           CODEC_INVALID,
           OPTIMIZER_INVALID,
           KEYS_INVALID,

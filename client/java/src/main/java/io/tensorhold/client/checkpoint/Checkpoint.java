@@ -25,17 +25,23 @@ import java.util.Map;
  * }</pre>
  */
 public interface Checkpoint extends AutoCloseable {
+  /** Ends of file names that are looked for in a folder, the first first. */
+  List<String> SUFFIXES =
+      List.of(SafetensorsIndex.SUFFIX, ".safetensors", ".pt", ".pth", ".bin", ".gguf", ".onnx");
+
   /**
-   * Opens {@code *.safetensors}, {@code *.safetensors.index.json}, {@code *.onnx}, or a folder that
-   * holds one of them. Of a folder that holds several kinds the index is taken, then the
-   * safetensors file, then the ONNX file; two of the kind that would be taken are refused.
+   * Opens {@code *.safetensors}, {@code *.safetensors.index.json}, {@code *.pt}, {@code *.pth},
+   * {@code *.bin}, {@code *.gguf}, {@code *.onnx}, or a folder that holds one of them. Of a folder
+   * that holds several kinds the first of this list is taken; two of the kind that would be taken
+   * are refused, unless one is called {@code model} or {@code pytorch_model}. Configuration and
+   * tokenizer files of a folder are its {@link #attachments}.
    *
    * @throws CheckpointException if the file is not a whole and valid checkpoint
    * @throws IOException if the disk fails
    */
   static Checkpoint open(Path path) throws IOException {
     if (Files.isDirectory(path)) {
-      return open(choose(path));
+      return FolderCheckpoint.open(path, choose(path));
     }
     String name = String.valueOf(path.getFileName());
     if (name.endsWith(SafetensorsIndex.SUFFIX)) {
@@ -44,19 +50,25 @@ public interface Checkpoint extends AutoCloseable {
     if (name.endsWith(".safetensors")) {
       return SafetensorsCheckpoint.open(path);
     }
+    if (name.endsWith(".pt") || name.endsWith(".pth") || name.endsWith(".bin")) {
+      return TorchCheckpoint.open(path);
+    }
+    if (name.endsWith(".gguf")) {
+      return GgufCheckpoint.open(path);
+    }
     if (name.endsWith(".onnx")) {
       return OnnxCheckpoint.open(path);
     }
     String problem =
         Files.exists(path)
             ? "unknown kind of checkpoint; known are *.safetensors, *.safetensors.index.json,"
-                + " *.onnx and a folder that holds one of them"
+                + " *.pt, *.pth, *.bin, *.gguf, *.onnx and a folder that holds one of them"
             : "no such file";
     throw new CheckpointException(path, problem);
   }
 
   private static Path choose(Path folder) throws IOException {
-    for (String suffix : List.of(SafetensorsIndex.SUFFIX, ".safetensors", ".onnx")) {
+    for (String suffix : SUFFIXES) {
       List<Path> found = new ArrayList<>();
       try (DirectoryStream<Path> files = Files.newDirectoryStream(folder, "*" + suffix)) {
         for (Path file : files) {
@@ -65,9 +77,10 @@ public interface Checkpoint extends AutoCloseable {
           }
         }
       }
-      Path usual = folder.resolve("model" + suffix);
-      if (found.contains(usual) || Files.isRegularFile(usual)) {
-        return usual;
+      for (String usual : List.of("model", "pytorch_model")) {
+        if (Files.isRegularFile(folder.resolve(usual + suffix))) {
+          return folder.resolve(usual + suffix);
+        }
       }
       if (found.size() == 1) {
         return found.getFirst();
@@ -87,22 +100,32 @@ public interface Checkpoint extends AutoCloseable {
       }
     }
     throw new CheckpointException(
-        folder, "holds no *.safetensors.index.json, *.safetensors or *.onnx file");
+        folder, "holds no checkpoint; looked for *" + String.join(", *", SUFFIXES));
   }
 
-  /** The format's name: {@code safetensors} or {@code onnx}. */
+  /** The format's name: {@code safetensors}, {@code pt}, {@code gguf} or {@code onnx}. */
   String format();
 
-  /** The tensors in the order of their bytes in the file, or files in the order of their names. */
+  /** The tensors in the order of the file, or of files in the order of their names. */
   List<TensorEntry> tensors();
 
-  /** The text that the file carries about itself; no part of it is checked or obeyed. */
+  /** Tensors that have no bytes of their own, in the order of {@link #tensors}. */
+  default List<TensorAlias> aliases() {
+    return List.of();
+  }
+
+  /** Files that belong to the checkpoint and travel along, read as the tensors are. */
+  default List<TensorEntry> attachments() {
+    return List.of();
+  }
+
+  /** The text that the file carries about itself, but for aliases; nothing of it is obeyed. */
   Map<String, String> metadata();
 
   /**
    * Fills {@code dst} up to its limit with a tensor's bytes from {@code byteOffset} on.
    *
-   * @param tensor one of {@link #tensors()}
+   * @param tensor one of {@link #tensors()} or {@link #attachments()}
    * @throws IllegalArgumentException if the bytes asked for are not all the tensor's
    */
   void read(TensorEntry tensor, long byteOffset, ByteBuffer dst) throws IOException;

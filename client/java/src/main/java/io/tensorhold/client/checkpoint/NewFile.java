@@ -56,6 +56,11 @@ final class NewFile implements Closeable {
     }
   }
 
+  /** What was written so far, to be read. */
+  OpenFile reopen() throws IOException {
+    return OpenFile.open(temporary);
+  }
+
   /** Forces the bytes to disk, then the rename, so that a crash leaves the old file or the new. */
   void commit() throws IOException {
     channel.force(true);

@@ -14,13 +14,17 @@ import java.util.Map;
 final class SafetensorsCheckpoint implements Checkpoint {
   private final Closeable files;
   private final TensorTable tensors;
+  private final List<TensorAlias> aliases;
   private final Map<String, String> metadata;
 
   private SafetensorsCheckpoint(
-      Closeable files, TensorTable tensors, Map<String, String> metadata) {
+      Path path, Closeable files, TensorTable tensors, Map<String, String> metadata)
+      throws CheckpointException {
+    Map<String, String> text = new LinkedHashMap<>(metadata);
     this.files = files;
     this.tensors = tensors;
-    this.metadata = metadata;
+    this.aliases = SafetensorsAliases.take(path, text, tensors);
+    this.metadata = Map.copyOf(text);
   }
 
   static SafetensorsCheckpoint open(Path path) throws IOException {
@@ -29,7 +33,7 @@ final class SafetensorsCheckpoint implements Checkpoint {
       SafetensorsHeader header = SafetensorsHeader.parse(file);
       TensorTable tensors = new TensorTable(path);
       addAll(tensors, file, header);
-      return new SafetensorsCheckpoint(file, tensors, header.metadata());
+      return new SafetensorsCheckpoint(path, file, tensors, header.metadata());
     } catch (Throwable e) {
       file.close();
       throw e;
@@ -54,7 +58,7 @@ final class SafetensorsCheckpoint implements Checkpoint {
       }
       checkAllFound(path, index, tensors);
       metadata.putAll(index.metadata());
-      return new SafetensorsCheckpoint(files, tensors, Map.copyOf(metadata));
+      return new SafetensorsCheckpoint(path, files, tensors, metadata);
     } catch (Throwable e) {
       files.close();
       throw e;
@@ -110,6 +114,11 @@ final class SafetensorsCheckpoint implements Checkpoint {
   @Override
   public List<TensorEntry> tensors() {
     return tensors.entries();
+  }
+
+  @Override
+  public List<TensorAlias> aliases() {
+    return aliases;
   }
 
   @Override

@@ -5,6 +5,7 @@ import static io.tensorhold.client.checkpoint.CheckpointException.quote;
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonGenerator;
 import io.tensorhold.numerics.DType;
+import io.tensorhold.numerics.Shape;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -17,7 +18,9 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 
 /**
  * A safetensors file being written, tensor bytes in any order and in pieces of any size.
@@ -29,7 +32,7 @@ import java.util.TreeMap;
  *
  * <p>Safe for use by several threads.
  */
-public final class SafetensorsWriter implements AutoCloseable {
+public final class SafetensorsWriter implements CheckpointWriter {
   private static final int ALIGNMENT = 8;
   private static final int ENTRY_BYTES = 64;
 
@@ -113,6 +116,32 @@ public final class SafetensorsWriter implements AutoCloseable {
     }
   }
 
+  /**
+   * The same with aliases, which have no bytes: the metadata says what they are.
+   *
+   * @param tensors all of them, aliases too
+   */
+  public static SafetensorsWriter create(
+      Path target,
+      List<TensorSpec> tensors,
+      List<TensorAlias> aliases,
+      Map<String, String> metadata)
+      throws IOException {
+    return create(target, owned(tensors, aliases), withAliases(tensors, aliases, metadata));
+  }
+
+  static List<TensorSpec> owned(List<TensorSpec> tensors, List<TensorAlias> aliases) {
+    Set<String> names = aliases.stream().map(TensorAlias::name).collect(Collectors.toSet());
+    return tensors.stream().filter(tensor -> !names.contains(tensor.name())).toList();
+  }
+
+  static Map<String, String> withAliases(
+      List<TensorSpec> tensors, List<TensorAlias> aliases, Map<String, String> metadata) {
+    Map<String, Shape> shapes =
+        tensors.stream().collect(Collectors.toMap(TensorSpec::name, TensorSpec::shape));
+    return SafetensorsAliases.write(metadata, aliases, shapes);
+  }
+
   private static List<TensorSpec> order(List<TensorSpec> tensors) {
     List<TensorSpec> ordered = new ArrayList<>(tensors);
     ordered.sort(
@@ -126,6 +155,10 @@ public final class SafetensorsWriter implements AutoCloseable {
     String what = "tensor " + quote(spec.name()) + " ";
     if (spec.name().equals(SafetensorsHeader.METADATA)) {
       throw new CheckpointException(target, what + "has the name that is kept for metadata");
+    }
+    if (!REFERENCE_ORDER.contains(spec.dtype())) {
+      throw new CheckpointException(
+          target, what + "is " + spec.dtype() + ", which safetensors has not; export to .gguf");
     }
     if (!StrictJson.isWellFormed(spec.name())) {
       throw new CheckpointException(target, what + "has a name that is not valid Unicode");
@@ -179,12 +212,8 @@ public final class SafetensorsWriter implements AutoCloseable {
     return bytes.putLong(0, length);
   }
 
-  /**
-   * Writes what {@code data} has left into a tensor; the same bytes may be written again.
-   *
-   * @param byteOffset where in the tensor
-   * @throws IllegalArgumentException if there is no such tensor or it ends before the data does
-   */
+  /** As {@link CheckpointWriter#write}, in any order; the same bytes may be written again. */
+  @Override
   public void write(String tensor, long byteOffset, ByteBuffer data) throws IOException {
     Extent extent = extents.get(tensor);
     if (extent == null) {
@@ -225,12 +254,7 @@ public final class SafetensorsWriter implements AutoCloseable {
     written.put(from, to);
   }
 
-  /**
-   * Puts the file on disk under its name, in place of what was there.
-   *
-   * @throws IllegalStateException if a byte of a tensor was never written; the file is then not
-   *     there
-   */
+  @Override
   public void finish() throws IOException {
     long first = firstUnwritten();
     if (first < dataBytes) {

@@ -278,7 +278,7 @@ class SafetensorsRefusalTest {
   void missingFileAndUnknownKinds() throws IOException {
     refusal(folder.resolve("none.safetensors")).contains("no such file");
     refusal(folder.resolve("none.what")).contains("no such file");
-    refusal(write(folder, "model.pt", new byte[1])).contains("unknown kind", "*.safetensors");
-    assertThat(folder.toFile().list()).contains("model.pt");
+    refusal(write(folder, "model.h5", new byte[1])).contains("unknown kind", "*.safetensors");
+    assertThat(folder.toFile().list()).contains("model.h5");
   }
 }
