@@ -17,8 +17,8 @@ record PushPart(int shard, int part, int parts, List<BlockPart> blocks) {
   private static final int BLOCKS_PER_PUSH = 1024;
 
   /**
-   * What a message decodes to at most, whatever codec makes it small: the mean of a bulk synchronous
-   * step is an entry of the log as f32, and one that is too large is refused.
+   * What a message decodes to at most, whatever codec makes it small: the mean of a bulk
+   * synchronous step is an entry of the log as f32, and one that is too large is refused.
    */
   private static final long F32_BYTES_PER_PUSH = 4L << 20;
 
