@@ -164,15 +164,7 @@ final class BlockRequests {
         header.getWithoutPayload()
             ? PushPayload.room(view, operation, List.of(), ofStep, 0)
             : receive(view, header, operation, parts, ofStep, frame);
-    PushCommand command =
-        new PushCommand(
-            List.of(tag),
-            operation,
-            parts,
-            payload.bytes(),
-            factors,
-            payload.block(),
-            payload.memory());
+    PushCommand command = payload.command(tag, operation, parts, factors);
     return new CheckedPush(view, command, parameters, payload, values);
   }
 

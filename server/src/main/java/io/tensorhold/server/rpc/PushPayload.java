@@ -8,8 +8,10 @@ import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PartCheck;
+import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
+import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.Unit;
 import io.tensorhold.server.store.BlockLayout;
@@ -76,19 +78,10 @@ final class PushPayload {
         && parameter.stateBytes(part.block()) == 0;
   }
 
-  /** The bytes of all parts, one after another. */
-  MemorySegment bytes() {
-    return bytes;
-  }
-
-  /** What they lie in; null: in a block. */
-  @Nullable HeldMemory memory() {
-    return memory;
-  }
-
-  /** The block that holds the payload; null: it lies in memory of its own. */
-  @Nullable Unit block() {
-    return block;
+  /** The push of these parts, once they have been received. */
+  PushCommand command(
+      Tag tag, Operation operation, List<Part> parts, PushCommand.@Nullable Factors factors) {
+    return new PushCommand(List.of(tag), operation, parts, bytes, factors, block, memory);
   }
 
   /**

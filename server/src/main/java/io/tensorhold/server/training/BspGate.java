@@ -15,7 +15,6 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.LongSupplier;
@@ -57,9 +56,6 @@ final class BspGate {
   private final LongSupplier nanos;
   private final TreeMap<StepKey, GatheredStep> steps = new TreeMap<>();
 
-  /** A step whose missing ranks are late. */
-  private record Overdue(StepKey key, GatheredStep step, StepPush any, Set<Integer> missing) {}
-
   BspGate(GradientRoom room, Kernels kernels, StepLog log, Roster roster, LongSupplier nanos) {
     this.room = room;
     this.kernels = kernels;
@@ -77,9 +73,8 @@ final class BspGate {
     if (push.withoutPayload()) {
       decide(push, done);
     } else {
-      Contribution mine = new Contribution(push, done);
       push.push().hold();
-      admit(mine);
+      admit(new Contribution(push, done));
     }
     return done;
   }
@@ -314,11 +309,8 @@ final class BspGate {
       contribution.done().completeExceptionally(refusal);
     } else {
       StepMark mark = contribution.push().mark();
-      contribution
-          .done()
-          .complete(
-              new PushDone(0, contribution.push().term(), true)
-                  .with(log.factors(mark.model(), mark.step())));
+      PushDone done = new PushDone(0, contribution.push().term(), true);
+      contribution.done().complete(done.with(log.factors(mark.model(), mark.step())));
     }
   }
 
@@ -371,27 +363,23 @@ final class BspGate {
   }
 
   private void late(Overdue overdue) {
-    StepKey key = overdue.key;
-    StepPush any = overdue.any;
-    Set<Integer> missing = overdue.missing;
-    String what =
-        "step %d of model \"%s\" (part %d) lacks %s after %d ms"
-            .formatted(
-                key.step(),
-                any.spec().getName(),
-                key.part(),
-                roster.describe(any.modelId(), missing),
-                any.patience() / 1_000_000);
-    switch (any.spec().getOnStraggler()) {
+    StepKey key = overdue.key();
+    String what = overdue.lacks(roster);
+    switch (overdue.any().spec().getOnStraggler()) {
       case PROCEED -> {
         logger.warn("{}: it is made without", what);
-        proceed(key, overdue.step, null);
+        proceed(key, overdue.step(), null);
       }
       case FAIL -> {
         logger.warn("{}: it fails", what);
         Refusal refusal =
             new Refusal(
-                Reason.STEP_FAILED, what, "step", key.step(), "missing-ranks", missing.toString());
+                Reason.STEP_FAILED,
+                what,
+                "step",
+                key.step(),
+                "missing-ranks",
+                overdue.missing().toString());
         removeIf(other -> other.equals(key), refusal);
       }
       default -> logger.warn("{}: it waits", what);
