@@ -176,8 +176,8 @@ def push_state_dict(
             if not stored[alias].equal(stored[first]):
                 raise error(
                     "ALIAS_INVALID",
-                    f'"{alias}" is another name of "{first}" in model "{model.name}", and has other '
-                    f"values in the state dict",
+                    f'"{alias}" is another name of "{first}" in model "{model.name}", and has '
+                    f"other values in the state dict",
                 )
             del arrays[alias]
     client.push(model, arrays)
