@@ -267,7 +267,7 @@ def _place(
 
 
 def _compare(model: Model, names: set[str], strict: bool, tied: set[str]) -> None:
-    there = set(model) | tied
+    there = set(model) | tied | (names & set(model.aliases))
     lacking, extra = sorted(there - names), sorted(names - there)
     if strict and (lacking or extra):
         text = [f'the state dict and model "{model.name}" differ']
