@@ -14,6 +14,7 @@ from tensorhold.torch import RemoteEmbedding, RemoteEmbeddingBag
 
 UNIFORM = TableSpec(8, "uniform", {"low": -0.5, "high": 0.5}, seed=7)
 SGD = Optimizer("sgd", {"lr": 0.5})
+ONE = Optimizer("sgd", {"lr": 1.0})
 
 
 def table(client, name, spec=UNIFORM, **options) -> Table:
@@ -81,6 +82,26 @@ def test_models_have_tables_beside_tensors(client, name):
             push.result()
     np.testing.assert_array_equal(client.pull(model)["w"], 1)
     np.testing.assert_allclose(client.pull_rows(model.table("rows"), [1]), 1, rtol=1e-2)
+
+
+def test_rows_are_part_of_a_workers_step(client, name):
+    model = client.create_model(name, {"w": (3,), "rows": TableSpec(2)}, optimizer=ONE)
+    with client.join(model, rank=0) as worker:
+        ones = np.ones((3, 2), np.float32)
+        worker.step({"w": np.ones(3, np.float32)}, {"rows": ([1, 2, 3], ones)})
+        worker.step({"w": np.ones(3, np.float32)}, {"rows": ([1, 9, 1], ones)})
+        with pytest.raises(tensorhold.InvalidError, match="NaN"):
+            worker.step({"w": np.ones(3, np.float32)}, {"rows": ([1], ones[:1] * np.nan)})
+        assert worker.last_step == 2
+        worker.abandon()
+    with client.join(model, rank=0) as again:
+        assert again.last_step == 2
+        again.core.last_step = 1  # as one that does not know that its step was made
+        again.step({"w": np.ones(3, np.float32)}, {"rows": ([5], ones[:1])})
+        again.step({"w": np.ones(3, np.float32)}, {"rows": ([], ones[:0])})
+    rows = client.pull_rows(model.table("rows"), [1, 2, 3, 9, 5])
+    assert rows[:, 0].tolist() == [-3, -1, -1, -1, 0]
+    np.testing.assert_array_equal(client.pull(model)["w"], -3)
 
 
 def test_the_asyncio_client_has_rows(server, name):

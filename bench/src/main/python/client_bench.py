@@ -24,6 +24,7 @@ from tensorhold.torch import (
 MIB = 1 << 20
 ROUNDS = 8
 WARM = 10  # rounds in which the server's compiler is still at work
+STEPS_WARM, STEPS = 60, 20  # the same for steps of training
 
 
 def rate(work, nbytes):
@@ -115,24 +116,36 @@ def network():
     return torch.nn.Sequential(*layers)  # 25 million parameters
 
 
-def step_seconds(net, rule):
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def step_seconds(net, rule, pids):
+    """Seconds of a step, the median, and CPU seconds of each process in it, the mean."""
     x = torch.randn(64, 1024)
     seconds = []
-    for i in range(ROUNDS + 2):
+    before = []
+    for i in range(STEPS_WARM + STEPS):
+        if i == STEPS_WARM:
+            before = [cpu_seconds(pid) for pid in pids]
         began = time.perf_counter()
         rule.zero_grad()
         net(x).square().mean().backward()
         rule.step()
-        if i >= 2:
+        if i >= STEPS_WARM:
             seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+    cpu = [(cpu_seconds(pid) - b) / STEPS for pid, b in zip(pids, before, strict=True)]
+    return statistics.median(seconds), cpu
 
 
-def trainer(rank, store, servers, results):
+def trainer(rank, store, servers, server, results):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     ddp = torch.nn.parallel.DistributedDataParallel(network())
-    local = step_seconds(ddp, torch.optim.Adam(ddp.parameters(), lr=1e-4))
+    local, cpu = step_seconds(ddp, torch.optim.Adam(ddp.parameters(), lr=1e-4), [os.getpid()])
+    results["step_ddp_cpu_s"] = round(cpu[0], 3)
     dist.barrier()
     for codec in ("f32", "bf16", "q8_linear"):
         net = network()
@@ -146,12 +159,14 @@ def trainer(rank, store, servers, results):
             client.wait_for_model(name)
             with client.join(name, rank, 2, gradients=codec) as worker:
                 remote = RemoteOptimizer(net.named_parameters(), worker)
-                ours = step_seconds(net, remote)
+                ours, cpu = step_seconds(net, remote, [os.getpid(), server])
             dist.barrier()
             if rank == 0:
                 client.delete_model(name)
                 results[f"step_{codec}_s"] = round(ours, 3)
                 results[f"step_{codec}_to_ddp"] = round(ours / local, 2)
+                results[f"step_{codec}_cpu_s"] = round(cpu[0], 3)
+                results[f"step_{codec}_server_cpu_s"] = round(cpu[1], 3)
     if rank == 0:
         results["step_ddp_adam_s"] = round(local, 3)
         results["step_parameters"] = sum(one.numel() for one in net.parameters())
@@ -159,7 +174,7 @@ def trainer(rank, store, servers, results):
 
 
 def main():
-    what, servers, java, commit = sys.argv[1:]
+    what, servers, server, java, commit = sys.argv[1:]
     results = mp.Manager().dict()
     store = os.path.join(tempfile.mkdtemp(), "store")
     line = {"bench": f"python-{what}"}
@@ -175,7 +190,7 @@ def main():
             line[f"{one}_to_java"] = round(line[f"{one}_gbs"] / line[f"java_{one}_gbs"], 2)
             line[f"{one}_to_rpc"] = round(line[f"{one}_gbs"] / line[f"rpc_{one}_gbs"], 2)
     else:
-        mp.spawn(trainer, (store, servers, results), nprocs=2)
+        mp.spawn(trainer, (store, servers, int(server), results), nprocs=2)
         line.update(results)
     with open("/proc/cpuinfo") as info:
         cpu = next((row.split(":")[1].strip() for row in info if row.startswith("model name")), "?")

@@ -14,8 +14,9 @@ from tensorhold.v1 import data_pb2
 
 PAYLOAD_BYTES = 1 << 20
 """Of one message, at most; and so one log entry."""
-F32_BYTES = 16 << 20
-"""What a message decodes to, at most, whatever codec makes it small."""
+F32_BYTES = 4 << 20
+"""What a message decodes to, at most, whatever codec makes it small: the mean of a bulk synchronous
+step is an entry of the log as f32, and one that is too large is refused."""
 BLOCKS = 1024
 
 

@@ -238,11 +238,20 @@ class RowPush(Pending):
         header.MergeFrom(self.header)
         return [frame_prefix(header, self.nbytes), data]
 
+    def again(self) -> RowPush:
+        """The same, to be numbered anew."""
+        header = rows_pb2.PushRowsHeader()
+        header.CopyFrom(self.header)
+        return RowPush(header, self._values)
+
 
 def row_pushes(
-    table: Table, keys: object, values: Any, operation: int, shards: int
+    table: Table, keys: object, values: Any, operation: int, shards: int, every_shard: bool = False
 ) -> list[RowPush]:
     """The messages of a push of rows; repeated keys are added up, of an assignment the last counts.
+
+    Args:
+        every_shard: gets one, though it be empty.
 
     Raises:
         InvalidError: KEYS_INVALID, DTYPE_INVALID, SHAPE_INVALID.
@@ -271,8 +280,9 @@ def row_pushes(
     most = rows_of_message(table)
     pushes = []
     for shard in range(shards):
-        for first in range(batch.starts[shard], batch.starts[shard + 1], most):
-            end = min(batch.starts[shard + 1], first + most)
+        start, stop = batch.starts[shard], batch.starts[shard + 1]
+        for first in range(start, max(stop, start + every_shard), most):
+            end = min(stop, first + most)
             header = rows_pb2.PushRowsHeader(
                 model_id=table.model.id,
                 table_id=table.id,

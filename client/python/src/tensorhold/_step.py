@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tensorhold._blocks import BlockPush, Message
 from tensorhold._factors import GatheredFactors, clips_its_own, gathers, own_factors
 from tensorhold._push import Updated
+from tensorhold._rows import RowPush, row_pushes
 from tensorhold._values import Array, memory
 from tensorhold.codecs import Codec
 from tensorhold.errors import DeadlineError, error
@@ -48,6 +49,8 @@ class StepCore:
         self._before = (pusher.pushed_bytes, pusher.pulled_bytes)
         self._sends: list[asyncio.Future[Any]] = []
         self._filled: list[list[Message]] = []
+        self._rows: list[RowPush] = []
+        self._parts = dict(plan.parts)
         model = worker.model
         self._header = data_pb2.PushHeader(
             model_id=model.id,
@@ -72,6 +75,28 @@ class StepCore:
                 places[parameter.id] = memory(array)
             self._updated = worker.session.updated_into(model, places)
 
+    def with_rows(self, rows: Mapping[str, tuple[Any, Any]]) -> None:
+        """Gradients of rows become a part of the step; to be called before anything is sent."""
+        model = self._worker.model
+        for name, (keys, values) in rows.items():
+            pushes = row_pushes(
+                model.table(name), keys, values, types_pb2.GRADIENT, model.shard_count, True
+            )
+            flat = np.asarray(values)
+            if not model.spec.allow_nonfinite and not np.isfinite(flat).all():
+                raise error(
+                    "NONFINITE", f"a gradient of {name} is NaN or infinite: nothing was sent"
+                )
+            for push in pushes:
+                header = push.header
+                header.step, header.rank = self.number, self._header.rank
+                header.catalog_index = self._header.catalog_index
+                header.part = self._parts[push.shard]
+                self._parts[push.shard] += 1
+            self._rows += pushes
+        for push in self._rows:
+            push.header.parts = self._parts[push.shard]
+
     def send(self, bucket: int, gradients: Mapping[str, Any]) -> None:
         """Sends a bucket's gradients; they must stay unchanged until the step has finished.
 
@@ -87,6 +112,8 @@ class StepCore:
         self._filled.append(self._plan.fill(bucket, flat, encoder))
         if not self._clips:
             self._start(self._filled[-1])
+        if bucket == 0:
+            self._start_rows()
 
     def again(self) -> None:
         """Sends a step that failed once more, the same bytes: shards that made it know it."""
@@ -94,6 +121,15 @@ class StepCore:
         if not self._clips:
             for filled in self._filled:
                 self._start(filled)
+        self._start_rows()
+
+    def _start_rows(self) -> None:
+        if self._rows:
+            pushes = [one.again() for one in self._rows]
+            checkpointed = self._worker.model.checkpointed
+            self._sends.append(
+                asyncio.ensure_future(self._worker.session.pusher.send(pushes, checkpointed))
+            )
 
     def _start(self, filled: Sequence[Message]) -> None:
         self._sends.append(asyncio.ensure_future(self._push(filled)))
@@ -109,6 +145,8 @@ class StepCore:
             header = data_pb2.PushHeader(factors=factors)
             header.MergeFrom(self._header)
         session, model = self._worker.session, self._worker.model
+        if self._rows:
+            filled = [replace(one, parts=self._parts[one.shard]) for one in filled]
         pushes = [BlockPush(one, header, self._updated, payload) for one in filled]
         return await session.pusher.send(pushes, model.checkpointed)
 

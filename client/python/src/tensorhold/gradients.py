@@ -128,6 +128,8 @@ class StepPlan:
                 counts[message.shard] = counts.get(message.shard, 0) + 1
             cut += [Message(shard, 0, 1, ()) for shard in missing if shard not in counts]
             self.messages.append(cut)
+        self.parts = {shard: counts.get(shard, 1) for shard in model.shards()}
+        """How many messages each shard gets."""
         self._number(counts)
 
     def _sizes(self, bucket: Iterable[Parameter], codec: Codec) -> Iterable[BlockPart]:

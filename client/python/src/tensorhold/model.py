@@ -258,8 +258,8 @@ class Model(Mapping[str, Parameter]):
         return sum(one.nbytes for one in self._parameters.values())
 
     def shards(self) -> list[int]:
-        """The shards that hold a block of it."""
-        found: set[int] = set()
+        """The shards that hold a block or may hold a row of it."""
+        found: set[int] = set(range(self.shard_count)) if self.tables else set()
         for one in self._by_id.values():
             if len(found) == self.shard_count:
                 break

@@ -221,10 +221,16 @@ class WorkerCore:
         self.last_step = step.number
         self._remembered.close()
 
-    async def step(self, gradients: Mapping[str, Any], targets: Mapping[str, Array] | None) -> None:
+    async def step(
+        self,
+        gradients: Mapping[str, Any],
+        targets: Mapping[str, Array] | None,
+        rows: Mapping[str, tuple[Any, Any]] | None = None,
+    ) -> None:
         """A step of one bucket."""
         parameters = in_order([self.model[name] for name in gradients])
         step = self.begin(self.plan([parameters]), targets)
+        step.with_rows(rows or {})
         step.send(0, gradients)
         await step.finish()
 

@@ -68,15 +68,23 @@ class Worker(Closing):
         """Gradients from now on are sent so: a GradientCodec, or the name of a codec."""
         self.core.encoder.use(GradientCodec(codec) if isinstance(codec, str) else codec)
 
-    def step(self, gradients: Mapping[str, Any]) -> None:
+    def step(
+        self,
+        gradients: Mapping[str, Any],
+        rows: Mapping[str, tuple[Any, Any]] | None = None,
+    ) -> None:
         """One step: f32 gradients by name. Returns when the model lets this worker go on.
+
+        Args:
+            rows: keys and gradients of rows by the name of their table, as `push_rows` takes them.
+                A worker that makes its step again after it was lost makes it of the same tables.
 
         Raises:
             StepError: the step was made without this rank, or given up.
             SessionExpiredError: join again.
             DeadlineError: names the ranks that the step waits for; `retry` sends it again.
         """
-        self._step(gradients, None)
+        self._step(gradients, None, rows)
 
     def step_and_pull(
         self, gradients: Mapping[str, Any], out: Mapping[str, Array] | None = None
@@ -90,9 +98,16 @@ class Worker(Closing):
         self._step(gradients, targets)
         return targets
 
-    def _step(self, gradients: Mapping[str, Any], targets: Mapping[str, Array] | None) -> None:
+    def _step(
+        self,
+        gradients: Mapping[str, Any],
+        targets: Mapping[str, Array] | None,
+        rows: Mapping[str, tuple[Any, Any]] | None = None,
+    ) -> None:
         parameters = in_order([self.core.model[name] for name in gradients])
-        self.finish(self.begin(self.plan([parameters]), targets), gradients)
+        step = self.begin(self.plan([parameters]), targets)
+        step.with_rows(rows or {})
+        self.finish(step, gradients)
 
     def plan(self, buckets: Sequence[Sequence[Parameter]]) -> StepPlan:
         """A step in several buckets, in the order their gradients become ready."""

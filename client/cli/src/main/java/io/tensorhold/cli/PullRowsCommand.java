@@ -26,8 +26,6 @@ import picocli.CommandLine.Parameters;
       "  tensorhold pull-rows words rows --text king queen"
     })
 final class PullRowsCommand implements Callable<Integer> {
-  private static final int SHOWN = 8;
-
   @Mixin private Globals globals = new Globals();
 
   @Parameters(index = "0", paramLabel = "NAME", description = "The model.")
@@ -97,16 +95,10 @@ final class PullRowsCommand implements Callable<Integer> {
 
   private void print(Table table, float[] values, BitSet unwritten) {
     for (int i = 0; i < keys.size(); i++) {
-      StringBuilder line = new StringBuilder();
-      float[] row = row(table, values, i);
-      for (int e = 0; e < Math.min(SHOWN, row.length); e++) {
-        line.append(' ').append(row[e]);
-      }
       Output.line(
-          "%s:%s%s%s",
+          "%s:%s%s",
           keys.get(i),
-          line,
-          row.length > SHOWN ? " …" : "",
+          TableText.row(row(table, values, i)),
           unwritten.get(i) ? " (never written)" : "");
     }
   }

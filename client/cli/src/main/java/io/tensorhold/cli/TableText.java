@@ -10,6 +10,8 @@ import java.util.TreeMap;
 
 /** Tables as commands show them, and what can't be done with them. */
 final class TableText {
+  private static final int SHOWN = 8;
+
   private TableText() {}
 
   static String line(Table table) {
@@ -39,11 +41,20 @@ final class TableText {
     return document;
   }
 
+  /** The first values of a row, each after a space. */
+  static String row(float[] row) {
+    StringBuilder line = new StringBuilder();
+    for (int e = 0; e < Math.min(SHOWN, row.length); e++) {
+      line.append(' ').append(row[e]);
+    }
+    return line.append(row.length > SHOWN ? " …" : "").toString();
+  }
+
   /** Refuses what would leave the rows out. */
   static void refuse(ModelHandle model, String what) {
     if (!model.tables().isEmpty()) {
       throw new CliFailure(
-          "%s holds tables (%s), which %s does not read yet: it would leave their rows out"
+          "%s holds tables (%s), which %s does not read: it would leave their rows out; export-table writes one"
               .formatted(
                   model.name(),
                   String.join(", ", model.tables().stream().map(Table::name).toList()),

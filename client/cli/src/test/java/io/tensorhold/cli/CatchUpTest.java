@@ -44,7 +44,7 @@ class CatchUpTest {
     "--memory.budget=64MiB",
     "--raft.flush-log-bytes=7MiB",
     "--raft.keep-entries=4",
-    "--raft.payloads=" + System.getProperty("tensorhold.payloads", "inside"),
+    "--raft.payloads=" + System.getProperty("tensorhold.payloads", "beside"),
     "--raft.compare-interval=2000"
   };
 

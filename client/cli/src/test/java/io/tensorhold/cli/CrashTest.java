@@ -31,7 +31,10 @@ class CrashTest {
   private static final int ROUNDS = Integer.getInteger("tensorhold.crash.rounds", 3);
   private static final int ELEMENTS = 3000;
   private static final String[] FLAGS = {
-    "--shards=2", "--memory.budget=64MiB", "--raft.flush-log-bytes=7MiB", "--raft.payloads=beside"
+    "--shards=2",
+    "--memory.budget=64MiB",
+    "--raft.flush-log-bytes=7MiB",
+    "--raft.payloads=" + System.getProperty("tensorhold.payloads", "beside")
   };
 
   private static ModelHandle counters(TensorholdClient client) {

@@ -160,6 +160,35 @@ class GradientCodecTest {
     }
   }
 
+  /** The mean of what is small on the wire is f32 in the log, whose entries have a limit. */
+  @Test
+  void aStepOfManyLargeBlocksFitsTheLogHoweverFewBytesAreSent() {
+    int blocks = 16; // 4 of 2 MiB for each shard on average, so that one has more than an entry
+    int elements = blocks << 19;
+    ModelSpec.Builder spec =
+        ModelSpec.newBuilder().setName(name).setConsistency(Consistency.BSP).setWorkers(1);
+    spec.addParametersBuilder()
+        .setName("w")
+        .setDtypeValue(DType.F32.id())
+        .addDims(elements)
+        .setBlockElements(1 << 19);
+    spec.getOptimizerBuilder().setKind("sgd").putHyper("lr", 1);
+    Parameter w = client.create(spec.build()).parameter("w");
+    float[] gradient = new float[elements];
+    for (int block = 0; block < blocks; block++) {
+      gradient[block << 19] = 1 + block;
+    }
+    try (Worker worker = client.joinModel(name, 0, 1)) {
+      worker.session().encodeGradients(GradientCodec.topK(0.00001));
+      worker.step(1, Map.of(w, MemorySegment.ofArray(gradient))).join();
+    }
+    float[] values = client.pullFloats(w);
+    for (int block = 0; block < blocks; block++) {
+      assertThat(values[block << 19]).as("block %d", block).isEqualTo(-1 - block);
+    }
+    client.delete(name, false);
+  }
+
   @Test
   void whatWasSentAndWhatIsLeftOutAreAllOfTheGradients() {
     for (GradientCodec codec :

@@ -66,7 +66,12 @@ class SilentLeaderTest {
 
   private static ModelSpec spec() {
     ModelSpec.Builder model = RowsTest.spec("m", Durability.LOGGED);
-    model.addParametersBuilder().setName("c").setDtype(DType.F32).addDims(256).setBlockElements(256);
+    model
+        .addParametersBuilder()
+        .setName("c")
+        .setDtype(DType.F32)
+        .addDims(256)
+        .setBlockElements(256);
     return model.build();
   }
 

@@ -1,5 +1,6 @@
 package io.tensorhold.cli;
 
+import com.google.protobuf.ByteString;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.stub.StreamObserver;
@@ -12,10 +13,14 @@ import io.tensorhold.proto.v1.Operation;
 import io.tensorhold.proto.v1.PushHeader;
 import io.tensorhold.proto.v1.PushRequest;
 import io.tensorhold.proto.v1.PushResponse;
+import io.tensorhold.proto.v1.PushRowsHeader;
+import io.tensorhold.proto.v1.PushRowsRequest;
+import io.tensorhold.proto.v1.RowsGrpc;
 import io.tensorhold.wire.ShardHash;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.BiFunction;
 
 /** A worker that dies in the middle of a step: its push reaches the first shard only. */
 final class StepPieces {
@@ -65,30 +70,45 @@ final class StepPieces {
   }
 
   static PushResponse send(String address, PushHeader header, ByteBuffer payload) {
+    PushRequest request =
+        PushRequest.newBuilder().setHeader(header).setPayload(ByteString.copyFrom(payload)).build();
+    return send(address, (channel, answers) -> BlocksGrpc.newStub(channel).push(answers), request);
+  }
+
+  static PushResponse sendRows(String address, PushRowsHeader header, ByteBuffer values) {
+    PushRowsRequest request =
+        PushRowsRequest.newBuilder()
+            .setHeader(header)
+            .setValues(ByteString.copyFrom(values))
+            .build();
+    return send(
+        address, (channel, answers) -> RowsGrpc.newStub(channel).pushRows(answers), request);
+  }
+
+  private static <R> PushResponse send(
+      String address,
+      BiFunction<ManagedChannel, StreamObserver<PushResponse>, StreamObserver<R>> call,
+      R request) {
     ManagedChannel channel = ManagedChannelBuilder.forTarget(address).usePlaintext().build();
     CompletableFuture<PushResponse> answer = new CompletableFuture<>();
-    StreamObserver<PushRequest> out =
-        BlocksGrpc.newStub(channel)
-            .push(
-                new StreamObserver<>() {
-                  @Override
-                  public void onNext(PushResponse response) {
-                    answer.complete(response);
-                  }
+    StreamObserver<R> out =
+        call.apply(
+            channel,
+            new StreamObserver<>() {
+              @Override
+              public void onNext(PushResponse response) {
+                answer.complete(response);
+              }
 
-                  @Override
-                  public void onError(Throwable error) {
-                    answer.completeExceptionally(error);
-                  }
+              @Override
+              public void onError(Throwable error) {
+                answer.completeExceptionally(error);
+              }
 
-                  @Override
-                  public void onCompleted() {}
-                });
-    out.onNext(
-        PushRequest.newBuilder()
-            .setHeader(header)
-            .setPayload(com.google.protobuf.ByteString.copyFrom(payload))
-            .build());
+              @Override
+              public void onCompleted() {}
+            });
+    out.onNext(request);
     out.onCompleted();
     PushResponse response = answer.join();
     channel.shutdownNow();

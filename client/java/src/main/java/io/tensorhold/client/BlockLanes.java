@@ -78,9 +78,7 @@ final class BlockLanes {
         .setCatalogIndex(Math.max(model.model().getCatalogIndex(), step.catalogIndex()))
         .setLoading(model.loading())
         .setPullCodecValue(Codec.F32.id());
-    if (Session.checkpointed(model)) {
-      header.setExpectTerm(session.term(shard));
-    }
+    header.setExpectTerm(session.term(model, shard));
     List<MemorySegment> pieces = new ArrayList<>();
     long bytes = 0;
     for (BlockPart block : message.blocks()) {
@@ -109,8 +107,13 @@ final class BlockLanes {
         updated,
         seq -> {
           PushHeader numbered = header.setSeq(seq).build();
-          return ackedBelow ->
-              Frame.of(numbered.toBuilder().setAckedBelow(ackedBelow).build(), pieces, () -> {});
+          return ackedBelow -> {
+            PushHeader.Builder now = numbered.toBuilder().setAckedBelow(ackedBelow);
+            if (now.getExpectTerm() == 0) { // what is sent again may know more
+              now.setExpectTerm(session.term(model, shard));
+            }
+            return Frame.of(now.build(), pieces, () -> {});
+          };
         });
   }
 

@@ -20,8 +20,8 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -42,6 +42,9 @@ final class ClusterConnection implements AutoCloseable {
   /** Attempts with short pauses: as long as an election takes. */
   private static final int QUICK = 16;
 
+  /** The last question to the servers: when it was asked, and what was wrong with the answer. */
+  private record Heard(long asked, @Nullable TensorholdException failure) {}
+
   private final ClientOptions options;
   private final @Nullable TlsIdentity tls;
   private final Map<String, ManagedChannel> channels = new ConcurrentHashMap<>();
@@ -50,7 +53,8 @@ final class ClusterConnection implements AutoCloseable {
   private final Map<String, RowPuller> rowPullers = new ConcurrentHashMap<>();
   private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
   private final MapQuery query = new MapQuery(this::askMap, executor);
-  private final AtomicLong askedAt = new AtomicLong(System.nanoTime());
+  private final ReentrantLock asking = new ReentrantLock();
+  private volatile Heard heard = new Heard(System.nanoTime(), null);
   private volatile @Nullable ClusterMap map;
   private volatile boolean closed;
 
@@ -162,8 +166,7 @@ final class ClusterConnection implements AutoCloseable {
 
   private ClusterMap recentMap() {
     long now = System.nanoTime();
-    long asked = askedAt.get();
-    if (now - asked > RECENT.toNanos() && askedAt.compareAndSet(asked, now)) {
+    if (now - heard.asked > RECENT.toNanos()) {
       try {
         return refresh(now);
       } catch (TensorholdException nobodyAnswers) {
@@ -177,9 +180,7 @@ final class ClusterConnection implements AutoCloseable {
     TensorholdException last = null;
     for (int attempt = 0; ; attempt++) {
       try {
-        ClusterMap merged = query.ask(addresses(), patience, map);
-        map = merged;
-        return merged;
+        return askOnce(patience);
       } catch (TensorholdException e) {
         last = e;
       }
@@ -197,6 +198,29 @@ final class ClusterConnection implements AutoCloseable {
                         ? "; if it uses TLS, name the authority of its certificate: --tls-ca, TENSORHOLD_TLS_CA"
                         : ""));
       }
+    }
+  }
+
+  /** One question at a time: those who come while it is out share the next. */
+  private ClusterMap askOnce(Duration patience) {
+    long came = System.nanoTime();
+    asking.lock();
+    try {
+      if (heard.asked - came < 0) {
+        long asked = System.nanoTime();
+        try {
+          map = query.ask(addresses(), patience, map);
+          heard = new Heard(asked, null);
+        } catch (TensorholdException e) {
+          heard = new Heard(asked, e);
+        }
+      }
+      if (heard.failure != null) {
+        throw heard.failure;
+      }
+      return map();
+    } finally {
+      asking.unlock();
     }
   }
 

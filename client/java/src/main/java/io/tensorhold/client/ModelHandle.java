@@ -70,10 +70,13 @@ public final class ModelHandle {
     return model.getState() == ModelState.LOADING;
   }
 
-  /** The shards that hold a block of it, when the cluster has so many. */
+  /** The shards that hold a block or may hold a row of it, when the cluster has so many. */
   SortedSet<Integer> shards(int shardCount) {
     SortedSet<Integer> shards = new TreeSet<>();
     for (Parameter parameter : byId.values()) {
+      for (int shard = 0; parameter.isTable() && shard < shardCount; shard++) {
+        shards.add(shard);
+      }
       for (int block = 0; block < parameter.blocks() && shards.size() < shardCount; block++) {
         shards.add(ShardHash.shard(parameter.id(), block, shardCount));
       }

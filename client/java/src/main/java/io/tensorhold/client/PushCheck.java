@@ -31,6 +31,34 @@ final class PushCheck {
     return null;
   }
 
+  /** As {@link #wrong}, of gradients of rows. */
+  static @Nullable TensorholdException wrong(ModelHandle model, List<RowGradients> rows) {
+    for (RowGradients gradients : rows) {
+      Table table = gradients.table();
+      if (table.model().id() != model.id()) {
+        return new TensorholdException(
+            "REQUEST_INVALID",
+            "%s is a table of model \"%s\", the step is of \"%s\""
+                .formatted(table.name(), table.model().name(), model.name()));
+      }
+      if (!model.parameter(table.name()).trained()) {
+        return new TensorholdException(
+            "OPTIMIZER_INVALID",
+            "%s has no optimizer: create it with one, or use ADD".formatted(table.name()));
+      }
+      float[] values = gradients.values();
+      for (int i = 0; !model.model().getSpec().getAllowNonfinite() && i < values.length; i++) {
+        if (!Float.isFinite(values[i])) {
+          return new TensorholdException(
+              "NONFINITE",
+              "value %d of the row of key %d of %s is NaN or infinite; a model created with allow_nonfinite takes it"
+                  .formatted(i % table.dim(), gradients.keys()[i / table.dim()], table.name()));
+        }
+      }
+    }
+    return null;
+  }
+
   private static @Nullable TensorholdException wrong(Operation operation, BlockPart part) {
     Parameter parameter = part.parameter();
     if (part.codec().computable() != parameter.codec().computable()) {

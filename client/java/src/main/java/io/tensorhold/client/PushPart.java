@@ -11,32 +11,42 @@ import java.util.TreeMap;
  * What one message of a push carries.
  *
  * @param part which of the push's messages to this shard it is, from 0
- * @param parts how many there are
+ * @param parts how many there are, with those of rows of the same step
  */
 record PushPart(int shard, int part, int parts, List<BlockPart> blocks) {
   private static final int BLOCKS_PER_PUSH = 1024;
 
-  /** What a message decodes to at most, whatever codec makes it small. */
-  private static final long F32_BYTES_PER_PUSH = 16L << 20;
+  /**
+   * What a message decodes to at most, whatever codec makes it small: the mean of a bulk
+   * synchronous step is an entry of the log as f32, and one that is too large is refused.
+   */
+  private static final long F32_BYTES_PER_PUSH = 4L << 20;
 
   /**
    * The messages that carry blocks, shard by shard.
    *
    * @param everyShard gets a message, though it be empty
+   * @param others messages of rows that each shard gets besides, as parts of the same step
    */
-  static List<PushPart> split(List<BlockPart> blocks, int shards, Collection<Integer> everyShard) {
+  static List<PushPart> split(
+      List<BlockPart> blocks, int shards, Collection<Integer> everyShard, int[] others) {
     TreeMap<Integer, List<BlockPart>> byShard = new TreeMap<>();
     for (BlockPart block : blocks) {
       int shard = ShardHash.shard(block.parameter().id(), block.block(), shards);
       byShard.computeIfAbsent(shard, s -> new ArrayList<>()).add(block);
     }
-    everyShard.forEach(shard -> byShard.putIfAbsent(shard, List.of()));
+    for (int shard : everyShard) {
+      if (others[shard] == 0) {
+        byShard.putIfAbsent(shard, List.of());
+      }
+    }
     List<PushPart> all = new ArrayList<>();
     byShard.forEach(
         (shard, ofShard) -> {
           List<List<BlockPart>> messages = messages(ofShard);
           for (int part = 0; part < messages.size(); part++) {
-            all.add(new PushPart(shard, part, messages.size(), messages.get(part)));
+            int parts = messages.size() + others[shard];
+            all.add(new PushPart(shard, part, parts, messages.get(part)));
           }
         });
     return all;

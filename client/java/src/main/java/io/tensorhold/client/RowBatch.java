@@ -10,7 +10,6 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.CompletableFuture;
 
 /**
  * The keys of a batch as the wire wants them: by shard, within a shard rising, each once; and where
@@ -124,32 +123,99 @@ final class RowBatch {
     return shardStarts.length - 1;
   }
 
-  /** See {@link Session#pushRows}. */
-  static CompletableFuture<PushResult> push(
-      RowLanes lanes, Table table, Operation operation, long[] keys, float[] values, int shards) {
+  /**
+   * The messages of a push; see {@link Session#pushRows}.
+   *
+   * @param everyShard gets one, though it be empty
+   */
+  static List<RowMessage> messages(
+      Table table,
+      Operation operation,
+      long[] keys,
+      float[] values,
+      int shards,
+      boolean everyShard) {
+    requireValues(table, keys, values);
     int dim = table.dim();
-    if (values.length != (long) keys.length * dim) {
+    RowBatch batch = new RowBatch(table, keys, shards);
+    return batch.messages(
+        table,
+        operation,
+        Codec.F32,
+        4 * dim,
+        everyShard,
+        (from, to) -> batch.gather(operation, values, dim, from, to));
+  }
+
+  /** The messages of whole rows, as they are stored; see {@link Session#restoreRows}. */
+  static List<RowMessage> whole(Table table, long[] keys, MemorySegment rows, int shards) {
+    int rowBytes = keys.length == 0 ? 0 : Math.toIntExact(rows.byteSize() / keys.length);
+    if ((long) rowBytes * keys.length != rows.byteSize()) {
+      throw new TensorholdException(
+          "PAYLOAD_LENGTH",
+          "%d rows of %s have as many bytes each: value=%d"
+              .formatted(keys.length, table.name(), rows.byteSize()));
+    }
+    RowBatch batch = new RowBatch(table, keys, shards);
+    return batch.messages(
+        table,
+        Operation.RESTORE,
+        table.codec(),
+        rowBytes,
+        false,
+        (from, to) -> {
+          MemorySegment gathered = MemorySegment.ofArray(new byte[rowBytes * (to - from)]);
+          for (int i = from; i < to; i++) {
+            long row = (long) batch.positions[batch.starts[i + 1] - 1] * rowBytes;
+            MemorySegment.copy(rows, row, gathered, (long) rowBytes * (i - from), rowBytes);
+          }
+          return gathered;
+        });
+  }
+
+  /** Checks that there are as many values as the keys take. */
+  static void requireValues(Table table, long[] keys, float[] values) {
+    long expected = (long) keys.length * table.dim();
+    if (values.length != expected) {
       throw new TensorholdException(
           "PAYLOAD_LENGTH",
           "%d rows of %s, of %d elements each, take %d values: value=%d"
-              .formatted(keys.length, table.name(), dim, (long) keys.length * dim, values.length));
+              .formatted(keys.length, table.name(), table.dim(), expected, values.length));
     }
-    RowBatch batch = new RowBatch(table, keys, shards);
-    int most = Math.max(1, Math.min(MESSAGE_ROWS, ChannelSettings.PUSH_PAYLOAD_BYTES / (4 * dim)));
-    List<CompletableFuture<PushResult>> parts = new ArrayList<>();
-    for (int shard = 0; shard < shards; shard++) {
-      int end = batch.shardStarts[shard + 1];
-      for (int from = batch.shardStarts[shard]; from < end; from += most) {
+  }
+
+  /** Gives the bytes of some keys' rows, in the order of the wire. */
+  private interface Gather {
+    MemorySegment gather(int from, int to);
+  }
+
+  private List<RowMessage> messages(
+      Table table,
+      Operation operation,
+      Codec codec,
+      int rowBytes,
+      boolean everyShard,
+      Gather values) {
+    int most =
+        Math.clamp(ChannelSettings.PUSH_PAYLOAD_BYTES / Math.max(1, rowBytes), 1, MESSAGE_ROWS);
+    List<RowMessage> messages = new ArrayList<>();
+    for (int shard = 0; shard < shards(); shard++) {
+      int from = shardStarts[shard];
+      int end = shardStarts[shard + 1];
+      boolean empty = everyShard && from == end;
+      while (from < end || empty) {
+        empty = false;
         int to = Math.min(end, from + most);
         PushRowsHeader.Builder header =
-            PushRowsHeader.newBuilder().setOperation(operation).setCodecValue(Codec.F32.id());
+            PushRowsHeader.newBuilder().setOperation(operation).setCodecValue(codec.id());
         for (int i = from; i < to; i++) {
-          header.addKeys(batch.keys[i]);
+          header.addKeys(keys[i]);
         }
-        parts.add(lanes.send(table, shard, header, batch.gather(operation, values, dim, from, to)));
+        messages.add(new RowMessage(table, shard, header, values.gather(from, to)));
+        from = to;
       }
     }
-    return PushResult.all(parts);
+    return messages;
   }
 
   /** The values of some keys, in the order of the wire. */

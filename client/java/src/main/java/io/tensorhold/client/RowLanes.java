@@ -1,5 +1,6 @@
 package io.tensorhold.client;
 
+import io.tensorhold.client.BlockLanes.Step;
 import io.tensorhold.proto.v1.PushRowsHeader;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
@@ -20,25 +21,25 @@ final class RowLanes {
     this.cluster = cluster;
   }
 
-  /**
-   * Sends a message of rows of one shard.
-   *
-   * @param header with keys, operation and codec
-   */
-  CompletableFuture<PushResult> send(
-      Table table, int shard, PushRowsHeader.Builder header, MemorySegment values) {
+  /** Sends a message, which knows its part of the step that it belongs to. */
+  CompletableFuture<PushResult> send(RowMessage message, Step step) {
+    Table table = message.table();
     ModelHandle model = table.model();
-    header
-        .setSession(session.id())
-        .setModelId(model.id())
-        .setTableId(table.id())
-        .setShard(shard)
-        .setCatalogIndex(model.model().getCatalogIndex())
-        .setLoading(model.loading())
-        .setCrc32C(Crc32c.of(values));
-    if (Session.checkpointed(model)) {
-      header.setExpectTerm(session.term(shard));
-    }
+    int shard = message.shard();
+    MemorySegment values = message.values();
+    PushRowsHeader.Builder header =
+        message
+            .header()
+            .setSession(session.id())
+            .setModelId(model.id())
+            .setTableId(table.id())
+            .setShard(shard)
+            .setStep(step.step())
+            .setRank(step.rank())
+            .setCatalogIndex(Math.max(model.model().getCatalogIndex(), step.catalogIndex()))
+            .setLoading(model.loading())
+            .setCrc32C(Crc32c.of(values));
+    header.setExpectTerm(session.term(model, shard));
     session.countPushed(values.byteSize());
     PushLane<PushRowsHeader> lane =
         lanes.computeIfAbsent(
@@ -53,11 +54,13 @@ final class RowLanes {
             f -> {},
             seq -> {
               PushRowsHeader numbered = header.setSeq(seq).build();
-              return ackedBelow ->
-                  Frame.of(
-                      numbered.toBuilder().setAckedBelow(ackedBelow).build(),
-                      List.of(values),
-                      () -> {});
+              return ackedBelow -> {
+                PushRowsHeader.Builder now = numbered.toBuilder().setAckedBelow(ackedBelow);
+                if (now.getExpectTerm() == 0) { // what is sent again may know more
+                  now.setExpectTerm(session.term(model, shard));
+                }
+                return Frame.of(now.build(), List.of(values), () -> {});
+              };
             })
         .thenApply(PushResult::of);
   }

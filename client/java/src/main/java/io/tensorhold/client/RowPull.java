@@ -47,6 +47,7 @@ final class RowPull {
       long[] keys,
       float[] target,
       @Nullable BitSet unseen) {
+    RowBatch.requireValues(table, keys, target);
     this.cluster = cluster;
     this.table = table;
     this.batch = new RowBatch(table, keys, cluster.map().getShardCount());

@@ -11,7 +11,6 @@ import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.proto.v1.StepFactors;
 import io.tensorhold.wire.Frame;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedSet;
@@ -25,6 +24,7 @@ import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
 import java.util.function.LongFunction;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -94,38 +94,21 @@ public final class Session implements AutoCloseable {
   /** Pushes a whole tensor: its elements under a codec, row-major. */
   public CompletableFuture<PushResult> push(
       Parameter parameter, Operation operation, Codec codec, MemorySegment source) {
-    return send(
-        parameter.model(), operation, TensorParts.whole(parameter, codec, source), Step.NONE);
+    List<BlockPart> parts = TensorParts.whole(parameter, codec, source);
+    return send(parameter.model(), operation, parts, List.of(), Step.NONE);
   }
 
   /** Pushes a slice: its elements as f32, f16 or bf16, row-major. */
   public CompletableFuture<PushResult> push(
       Parameter parameter, Slice slice, Operation operation, Codec codec, MemorySegment source) {
-    return send(
-        parameter.model(),
-        operation,
-        TensorParts.slice(parameter, slice, codec, source),
-        Step.NONE);
+    List<BlockPart> parts = TensorParts.slice(parameter, slice, codec, source);
+    return send(parameter.model(), operation, parts, List.of(), Step.NONE);
   }
 
   /** Pushes whole blocks, of one parameter or of several. */
   public CompletableFuture<PushResult> pushBlocks(
       ModelHandle model, Operation operation, List<BlockPayload> blocks) {
-    List<BlockPart> parts = new ArrayList<>();
-    for (BlockPayload block : blocks) {
-      Parameter parameter = block.parameter();
-      long elements = parameter.elementsIn(block.block());
-      if (!block.codec().fits(parameter.dtype(), elements, block.bytes().byteSize())) {
-        TensorParts.requireBytes(
-            "block %d of %s".formatted(block.block(), parameter.name()),
-            block.codec().bytes(parameter.dtype(), elements),
-            block.bytes());
-      }
-      parts.add(
-          new BlockPart(
-              parameter, block.block(), block.codec(), List.of(), List.of(block.bytes())));
-    }
-    return send(model, operation, parts, Step.NONE);
+    return send(model, operation, TensorParts.blocks(blocks), List.of(), Step.NONE);
   }
 
   /**
@@ -137,8 +120,8 @@ public final class Session implements AutoCloseable {
    */
   public CompletableFuture<PushResult> step(
       ModelHandle model, long step, int rank, Map<Parameter, MemorySegment> values) {
-    return send(
-        model, Operation.GRADIENT, gradients.encode(values), Step.uncounted(step, rank, null));
+    Step of = Step.uncounted(step, rank, null);
+    return send(model, Operation.GRADIENT, gradients.encode(values), List.of(), of);
   }
 
   /** The same, and brings the updated values back as f32 in the same round trip. */
@@ -149,7 +132,7 @@ public final class Session implements AutoCloseable {
       Map<Parameter, MemorySegment> values,
       Map<Parameter, MemorySegment> updated) {
     Step of = Step.uncounted(step, rank, into(model, updated));
-    return send(model, Operation.GRADIENT, gradients.encode(values), of);
+    return send(model, Operation.GRADIENT, gradients.encode(values), List.of(), of);
   }
 
   /**
@@ -161,12 +144,19 @@ public final class Session implements AutoCloseable {
       Worker worker,
       long step,
       Map<Parameter, MemorySegment> values,
+      List<RowGradients> rowValues,
       @Nullable Map<Parameter, MemorySegment> updated) {
+    TensorholdException wrong = PushCheck.wrong(worker.model(), rowValues);
+    if (wrong != null) {
+      return CompletableFuture.failedFuture(wrong);
+    }
+    List<RowMessage> messages = RowMessage.ofStep(rowValues, shards);
     Consumer<Frame<PushPullHeader>> target = updated == null ? null : into(worker.model(), updated);
     return send(
         worker.model(),
         Operation.GRADIENT,
         gradients.encode(values),
+        messages,
         new Step(step, worker.rank(), true, worker.catalogIndex(), target));
   }
 
@@ -180,11 +170,17 @@ public final class Session implements AutoCloseable {
   }
 
   private CompletableFuture<PushResult> send(
-      ModelHandle model, Operation operation, List<BlockPart> parts, Step step) {
+      ModelHandle model,
+      Operation operation,
+      List<BlockPart> parts,
+      List<RowMessage> ofRows,
+      Step step) {
     SortedSet<Integer> everyShard = step.everyShard() ? model.shards(shards) : new TreeSet<>();
-    List<PushPart> messages = PushPart.split(parts, shards, everyShard);
+    int[] rowParts = RowMessage.count(ofRows, shards);
+    List<PushPart> messages = PushPart.split(parts, shards, everyShard, rowParts);
+    RowMessage.number(ofRows, messages, shards);
     TensorholdException wrong =
-        messages.size() > 1 ? PushCheck.wrong(model, operation, parts) : null;
+        messages.size() + ofRows.size() > 1 ? PushCheck.wrong(model, operation, parts) : null;
     if (wrong != null) {
       firstFailure.compareAndSet(null, wrong);
       return CompletableFuture.failedFuture(wrong);
@@ -201,15 +197,18 @@ public final class Session implements AutoCloseable {
           operation == Operation.GRADIENT && !step.equals(Step.NONE)
               ? GatheredFactors.ofOneWorker(model, parts)
               : null;
-      result =
-          PushResult.all(
-              messages.stream()
-                  .map(message -> sendOne(model, operation, message, step, own, false))
-                  .toList());
+      Supplier<CompletableFuture<PushResult>> all =
+          () ->
+              PushResult.all(
+                  Stream.concat(
+                          messages.stream()
+                              .map(message -> sendOne(model, operation, message, step, own)),
+                          ofRows.stream().map(message -> sendOne(message, step)))
+                      .toList());
+      // Rows and blocks go by different lanes: a step must not overtake the one before.
+      result = step.everyShard() && !model.tables().isEmpty() ? inTurn(all) : all.get();
     }
-    synchronized (this) {
-      all = all.thenCombine(result.exceptionally(e -> PushResult.NOTHING), (a, b) -> null);
-    }
+    track(result);
     return result;
   }
 
@@ -251,17 +250,23 @@ public final class Session implements AutoCloseable {
       Operation operation,
       PushPart message,
       Step step,
-      @Nullable StepFactors factors,
-      boolean again) {
-    return blocks
-        .send(model, operation, message, step, factors, again)
-        .whenComplete(
-            (ack, failure) -> {
-              if (failure != null) {
-                firstFailure.compareAndSet(null, failure);
-              }
-            })
-        .thenApply(PushResult::of);
+      @Nullable StepFactors factors) {
+    return noted(
+        blocks.send(model, operation, message, step, factors, false).thenApply(PushResult::of));
+  }
+
+  private CompletableFuture<PushResult> sendOne(RowMessage message, Step step) {
+    return noted(rows.send(message, step));
+  }
+
+  /** Has {@link #flush} tell of its failure. */
+  private CompletableFuture<PushResult> noted(CompletableFuture<PushResult> push) {
+    return push.whenComplete(
+        (done, failure) -> {
+          if (failure != null) {
+            firstFailure.compareAndSet(null, failure);
+          }
+        });
   }
 
   /** Numbers a push and hands it to its lane, when there is room. */
@@ -294,7 +299,7 @@ public final class Session implements AutoCloseable {
         });
   }
 
-  static boolean checkpointed(ModelHandle model) {
+  private static boolean checkpointed(ModelHandle model) {
     return model.model().getSpec().getDurability() == Durability.CHECKPOINTED;
   }
 
@@ -310,15 +315,28 @@ public final class Session implements AutoCloseable {
    */
   public CompletableFuture<PushResult> pushRows(
       Table table, Operation operation, long[] keys, float[] values) {
+    return pushRows(RowBatch.messages(table, operation, keys, values, shards, false));
+  }
+
+  /**
+   * Puts whole rows in the place of what there is: weights, optimizer state and steps, as {@link
+   * TableScan#whole} gives them of a table of the same form. Of a key that comes several times the
+   * last counts. Keys and rows may be used again when this returns.
+   */
+  public CompletableFuture<PushResult> restoreRows(Table table, long[] keys, MemorySegment rows) {
+    return pushRows(RowBatch.whole(table, keys, rows, shards));
+  }
+
+  private CompletableFuture<PushResult> pushRows(List<RowMessage> messages) {
     CompletableFuture<PushResult> result =
-        RowBatch.push(rows, table, operation, keys, values, shards);
+        PushResult.all(messages.stream().map(message -> sendOne(message, Step.NONE)).toList());
     track(result);
     return result;
   }
 
-  /** The term that a shard's leader last answered in, for a CHECKPOINTED model. */
-  long term(int shard) {
-    return terms.getOrDefault(shard, 0L);
+  /** The term that a shard's leader last answered in, for a CHECKPOINTED model; else 0. */
+  long term(ModelHandle model, int shard) {
+    return checkpointed(model) ? terms.getOrDefault(shard, 0L) : 0;
   }
 
   /** Counts bytes of f32 that are pushed. */
@@ -327,18 +345,9 @@ public final class Session implements AutoCloseable {
     pushedAsF32.add(bytes);
   }
 
-  /** Has {@link #flush} wait for a push, and tell of its failure. */
-  private void track(CompletableFuture<PushResult> result) {
-    synchronized (this) {
-      all =
-          all.thenCombine(
-              result.exceptionally(
-                  e -> {
-                    firstFailure.compareAndSet(null, e);
-                    return PushResult.NOTHING;
-                  }),
-              (a, b) -> null);
-    }
+  /** Has {@link #flush} wait for a push. */
+  private synchronized void track(CompletableFuture<PushResult> result) {
+    all = all.thenCombine(result.exceptionally(e -> PushResult.NOTHING), (a, b) -> null);
   }
 
   synchronized long ackedBelow() {

@@ -105,4 +105,23 @@ final class TensorParts {
           "%s takes %d bytes: value=%d".formatted(what, expected, memory.byteSize()));
     }
   }
+
+  /** Whole blocks, whose lengths are checked. */
+  static List<BlockPart> blocks(List<BlockPayload> blocks) {
+    List<BlockPart> parts = new ArrayList<>();
+    for (BlockPayload block : blocks) {
+      Parameter parameter = block.parameter();
+      long elements = parameter.elementsIn(block.block());
+      if (!block.codec().fits(parameter.dtype(), elements, block.bytes().byteSize())) {
+        requireBytes(
+            "block %d of %s".formatted(block.block(), parameter.name()),
+            block.codec().bytes(parameter.dtype(), elements),
+            block.bytes());
+      }
+      parts.add(
+          new BlockPart(
+              parameter, block.block(), block.codec(), List.of(), List.of(block.bytes())));
+    }
+    return parts;
+  }
 }

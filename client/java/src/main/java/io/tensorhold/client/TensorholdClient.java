@@ -338,7 +338,6 @@ public final class TensorholdClient implements AutoCloseable {
    * @return ends when all are there; what is chained to it runs on a thread of the transport
    */
   public CompletableFuture<Void> pullRows(Table table, long[] keys, float[] target) {
-    requireValues(table, keys, target);
     return new RowPull(cluster, table, keys, target, null).run();
   }
 
@@ -349,19 +348,13 @@ public final class TensorholdClient implements AutoCloseable {
    *     was
    */
   public CompletableFuture<BitSet> pullWrittenRows(Table table, long[] keys, float[] target) {
-    requireValues(table, keys, target);
     BitSet unseen = new BitSet(keys.length);
     return new RowPull(cluster, table, keys, target, unseen).run().thenApply(done -> unseen);
   }
 
-  private static void requireValues(Table table, long[] keys, float[] target) {
-    long values = (long) keys.length * table.dim();
-    if (target.length != values) {
-      throw new TensorholdException(
-          "PAYLOAD_LENGTH",
-          "%d rows of %s, of %d elements each, take %d values: value=%d"
-              .formatted(keys.length, table.name(), table.dim(), values, target.length));
-    }
+  /** A walk over the rows of a table that were ever written. */
+  public TableScan scan(Table table) {
+    return new TableScan(cluster, table);
   }
 
   /** See {@link Reader#pullBlocks}. */

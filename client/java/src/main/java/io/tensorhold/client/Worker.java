@@ -8,6 +8,7 @@ import io.tensorhold.proto.v1.JoinModelResponse;
 import io.tensorhold.proto.v1.LeaveRequest;
 import io.tensorhold.proto.v1.TrainingGrpc;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
@@ -157,13 +158,35 @@ public final class Worker implements AutoCloseable {
    *     which names the ranks that the step waits for
    */
   public CompletableFuture<PushResult> step(long step, Map<Parameter, MemorySegment> gradients) {
-    return explained(step, session.workerStep(this, step, gradients, null));
+    return step(step, gradients, List.of());
+  }
+
+  /**
+   * The same with gradients of rows of the model's tables: rows and tensors make one step, and a
+   * worker that makes it again after it was lost makes neither twice. It is to make it of the same
+   * tables, and of the same rows where one shard gets more than 1 MiB of a table's; where it has
+   * been begun, it can't be finished otherwise. A step is sent when the one before has ended.
+   *
+   * @throws TensorholdException PAYLOAD_LENGTH if there are not as many values as the keys take
+   */
+  public CompletableFuture<PushResult> step(
+      long step, Map<Parameter, MemorySegment> gradients, List<RowGradients> rows) {
+    return explained(step, session.workerStep(this, step, gradients, rows, null));
   }
 
   /** The same, and brings the updated values back as f32 in the same round trip. */
   public CompletableFuture<PushResult> stepAndPull(
       long step, Map<Parameter, MemorySegment> gradients, Map<Parameter, MemorySegment> updated) {
-    return explained(step, session.workerStep(this, step, gradients, updated));
+    return stepAndPull(step, gradients, List.of(), updated);
+  }
+
+  /** The same with gradients of rows, whose updated values do not come back. */
+  public CompletableFuture<PushResult> stepAndPull(
+      long step,
+      Map<Parameter, MemorySegment> gradients,
+      List<RowGradients> rows,
+      Map<Parameter, MemorySegment> updated) {
+    return explained(step, session.workerStep(this, step, gradients, rows, updated));
   }
 
   /** A step that no answer came for: the error says whom it waits for. */

@@ -8,6 +8,7 @@ import io.tensorhold.server.catalog.CatalogState;
 import io.tensorhold.server.catalog.log.CatalogCommand;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.shard.Entry;
+import io.tensorhold.server.shard.EntryBytes;
 import io.tensorhold.server.shard.ShardMachine;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -138,7 +139,7 @@ public final class Controller implements AutoCloseable {
         if (!machine.dropped(first, last)) {
           everywhere = false;
           if (node.shard(shard).leadership().leads()) {
-            node.shard(shard).append(Entry.of(List.of(Entry.drop(first, last)))).join();
+            node.shard(shard).append(EntryBytes.of(Entry.drop(first, last))).join();
           }
         }
       }

@@ -141,11 +141,11 @@ public record ServerConfig(
           "",
           8,
           3,
-          new Raft("127.0.0.1:7071", "", 500, 1000, "64MiB", 64, 600_000, "always", 1000, "inside"),
+          new Raft("127.0.0.1:7071", "", 500, 1000, "64MiB", 64, 600_000, "always", 1000, "beside"),
           new Tls("", "", "", ""),
           new Memory("1GiB", "32MiB"),
           new Disk("512MiB"),
-          new Training("128MiB"),
+          new Training("256MiB"),
           new Metrics(""));
 
   /** Checks what holds for the whole; addresses and sizes are checked where they are read. */

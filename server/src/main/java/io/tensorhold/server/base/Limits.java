@@ -49,6 +49,14 @@ public final class Limits {
   /** Bytes of the rows in one answer. */
   public static final int PULL_ROWS_BYTES = 4 << 20;
 
+  /** Rows of one message of a scan, and their bytes; 256 more may come. */
+  public static final int SCAN_ROWS = 1 << 14;
+
+  public static final int SCAN_BYTES = 1 << 20;
+
+  /** Scans of tables that a server does at once. */
+  public static final int SCANS = 16;
+
   /** Ranks of a model. */
   public static final int WORKERS = 4096;
 

@@ -11,7 +11,9 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
+import org.apache.ratis.protocol.Message;
 import org.apache.ratis.protocol.RaftGroupId;
+import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 
 /** The catalog's log, and this server's replica of it. */
 final class CatalogReplica implements CatalogLog {
@@ -31,7 +33,10 @@ final class CatalogReplica implements CatalogLog {
 
   @Override
   public CompletableFuture<CatalogReply> append(CatalogCommand command) {
-    return raft.append(group, command.toByteArray(), this::leadership)
+    return raft.append(
+            group,
+            Message.valueOf(UnsafeByteOperations.unsafeWrap(command.toByteArray())),
+            this::leadership)
         .thenApply(
             appended -> {
               CatalogReply reply;

@@ -94,7 +94,7 @@ public final class ClusterNode implements AutoCloseable {
         new ShardResources(
             rocks,
             (memoryBudget - memoryBudget / HELD_SHARE) / shardCount,
-            settings.flushLogBytes(),
+            settings::flushDue,
             flusher,
             comparer,
             fetches,

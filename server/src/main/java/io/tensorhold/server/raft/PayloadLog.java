@@ -1,5 +1,6 @@
 package io.tensorhold.server.raft;
 
+import io.tensorhold.server.base.HeldMemory;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -15,6 +16,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongSupplier;
 import org.apache.ratis.thirdparty.com.google.protobuf.ByteString;
+import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -62,9 +64,26 @@ final class PayloadLog implements AutoCloseable {
       long index,
       PayloadReference reference,
       ByteString payload,
+      @Nullable HeldMemory memory,
       CompletableFuture<Void> done) {
     private static final Write END =
-        new Write(0, 0, new PayloadReference(0, 0), ByteString.EMPTY, new CompletableFuture<>());
+        new Write(
+            0, 0, new PayloadReference(0, 0), ByteString.EMPTY, null, new CompletableFuture<>());
+
+    boolean hold() {
+      return memory == null || memory.holdIfHeld();
+    }
+
+    void release() {
+      if (memory != null) {
+        memory.release();
+      }
+    }
+
+    /** The payload, for one who keeps it; held meanwhile. */
+    ByteString kept() {
+      return memory == null ? payload : UnsafeByteOperations.unsafeWrap(payload.toByteArray());
+    }
   }
 
   private final Path folder;
@@ -109,13 +128,24 @@ final class PayloadLog implements AutoCloseable {
     return opened;
   }
 
-  /** Writes the payload of an entry; the future ends when it is as durable as the level says. */
+  /**
+   * Writes the payload of an entry; the future ends when it is as durable as the level says.
+   *
+   * @param memory that the payload lies in, held while it is written; null: the heap
+   */
   CompletableFuture<Void> write(
-      long term, long index, PayloadReference reference, ByteString payload) {
-    Write write = new Write(term, index, reference, payload, new CompletableFuture<>());
+      long term,
+      long index,
+      PayloadReference reference,
+      ByteString payload,
+      @Nullable HeldMemory memory) {
+    Write write = new Write(term, index, reference, payload, memory, new CompletableFuture<>());
     synchronized (queue) {
       if (closed) {
         return CompletableFuture.failedFuture(new IOException("the payload log is closed"));
+      }
+      if (!write.hold()) {
+        throw new IllegalStateException("the payload of index %d was freed".formatted(index));
       }
       unfinished.put(index, write);
       queue.add(write);
@@ -130,9 +160,14 @@ final class PayloadLog implements AutoCloseable {
    */
   ByteString read(long term, long index, PayloadReference reference) throws IOException {
     Write write = unfinished.get(index);
-    return write != null && write.term == term && write.reference.equals(reference)
-        ? write.payload
-        : this.index.read(term, index, reference);
+    if (write != null && write.term == term && write.reference.equals(reference) && write.hold()) {
+      try {
+        return write.kept();
+      } finally {
+        write.release();
+      }
+    }
+    return this.index.read(term, index, reference);
   }
 
   private void run() {
@@ -178,7 +213,7 @@ final class PayloadLog implements AutoCloseable {
     IOException cause = failure;
     unpublished.clear();
     dirty = false; // What is left of it is never written: there is nothing to wait for.
-    batch.forEach(write -> unfinished.remove(write.index, write));
+    batch.forEach(this::finish);
     batch.forEach(write -> write.done.completeExceptionally(cause));
   }
 
@@ -201,7 +236,12 @@ final class PayloadLog implements AutoCloseable {
     }
     unpublished.forEach(index::add);
     unpublished.clear();
-    batch.forEach(done -> unfinished.remove(done.index, done));
+    batch.forEach(this::finish);
+  }
+
+  private void finish(Write write) {
+    unfinished.remove(write.index, write);
+    write.release();
   }
 
   private void append(Write write) throws IOException {
@@ -216,13 +256,29 @@ final class PayloadLog implements AutoCloseable {
       drain();
     }
     head.write(staging);
-    for (ByteBuffer part : write.payload.asReadOnlyByteBufferList()) {
-      stage(part);
+    if (write.memory == null || write.payload.size() < STAGING_BYTES) {
+      for (ByteBuffer part : write.payload.asReadOnlyByteBufferList()) {
+        stage(part);
+      }
+    } else {
+      putPages(write.payload.asReadOnlyByteBuffer());
     }
     int padding = head.length() - PayloadRecord.HEADER_BYTES - write.payload.size();
     stage(ByteBuffer.allocate(padding));
     position = begin + head.length();
     unpublished.add(new PayloadIndex.Location(index.segment(epoch), begin, head));
+  }
+
+  /** Writes a payload whose head is staged without a copy: whole pages from where they lie. */
+  private void putPages(ByteBuffer payload) throws IOException {
+    int first = PayloadRecord.PAGE_BYTES - PayloadRecord.HEADER_BYTES;
+    int pages = (payload.remaining() - first) / PayloadRecord.PAGE_BYTES;
+    int last = first + pages * PayloadRecord.PAGE_BYTES;
+    int end = payload.limit();
+    stage(payload.limit(first));
+    drain();
+    put(payload.limit(last));
+    stage(payload.limit(end));
   }
 
   private void stage(ByteBuffer from) throws IOException {
@@ -239,15 +295,18 @@ final class PayloadLog implements AutoCloseable {
 
   /** Hands what is staged to the operating system. */
   private void drain() throws IOException {
-    staging.flip();
-    if (staging.hasRemaining() && !dirty) {
+    put(staging.flip());
+    staging.clear();
+  }
+
+  private void put(ByteBuffer from) throws IOException {
+    if (from.hasRemaining() && !dirty) {
       dirty = true;
       dirtySince = System.nanoTime();
     }
-    while (staging.hasRemaining()) {
-      written += file().write(staging, written);
+    while (from.hasRemaining()) {
+      written += file().write(from, written);
     }
-    staging.clear();
   }
 
   private FileChannel file() {

@@ -38,7 +38,6 @@ import org.apache.ratis.server.RaftConfiguration;
 import org.apache.ratis.server.RaftServer;
 import org.apache.ratis.server.storage.RaftStorage;
 import org.apache.ratis.statemachine.StateMachine;
-import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 import org.apache.ratis.thirdparty.io.netty.handler.ssl.OpenSsl;
 import org.apache.ratis.thirdparty.io.netty.handler.ssl.SslProvider;
 import org.jspecify.annotations.Nullable;
@@ -260,7 +259,7 @@ final class RaftNode implements AutoCloseable {
 
   /** Appends an entry; the future ends when it is committed and applied here. */
   CompletableFuture<Appended> append(
-      RaftGroupId group, byte[] entry, Supplier<Leadership> leadership) {
+      RaftGroupId group, Message entry, Supplier<Leadership> leadership) {
     return submit(group, entry, RaftClientRequest.writeRequestType())
         .thenApply(
             reply -> {
@@ -277,7 +276,7 @@ final class RaftNode implements AutoCloseable {
     if (leadsAlone(group)) {
       return CompletableFuture.completedFuture(null);
     }
-    return submit(group, new byte[0], RaftClientRequest.readRequestType())
+    return submit(group, Message.EMPTY, RaftClientRequest.readRequestType())
         .thenAccept(reply -> refuse(reply, leadership));
   }
 
@@ -296,14 +295,14 @@ final class RaftNode implements AutoCloseable {
   }
 
   private CompletableFuture<RaftClientReply> submit(
-      RaftGroupId group, byte[] message, RaftClientRequest.Type type) {
+      RaftGroupId group, Message message, RaftClientRequest.Type type) {
     RaftClientRequest request =
         RaftClientRequest.newBuilder()
             .setClientId(client)
             .setServerId(self)
             .setGroupId(group)
             .setCallId(calls.incrementAndGet())
-            .setMessage(Message.valueOf(UnsafeByteOperations.unsafeWrap(message)))
+            .setMessage(message)
             .setType(type)
             .build();
     try {

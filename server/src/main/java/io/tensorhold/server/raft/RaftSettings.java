@@ -19,7 +19,8 @@ import org.apache.ratis.util.TimeDuration;
  *     means a faster failover, and needless elections on a loaded machine. Loaded hosts: 1 to 10 s
  * @param electionTimeoutMax upper end of the random choice; at least the minimum
  * @param flushLogBytes log of a shard that is written before its dirty blocks are flushed and the
- *     log is cut; more means fewer writes of a block that changes often, and a longer replay
+ *     log is cut, unless the flush would write much more: see {@link #flushDue}. More means fewer
+ *     writes of a block that changes often, and a longer replay
  * @param keepEntries entries that stay in the log after a flush, for followers that are a little
  *     behind; one that is further behind gets the whole database
  * @param compareInterval from the end of one comparison of a shard's replicas to the next; zero:
@@ -49,7 +50,10 @@ public record RaftSettings(
           Duration.ofMinutes(10),
           Fsync.ALWAYS,
           Duration.ofSeconds(1),
-          false);
+          true);
+
+  /** What a flush may write is this part of the log since the last one, at most. */
+  private static final int FLUSH_SHARE = 4;
 
   /** Of Ratis's log, which holds references; with their filler, about 64 MiB of entries. */
   private static final SizeInBytes SEGMENT = SizeInBytes.valueOf("256KB");
@@ -91,6 +95,16 @@ public record RaftSettings(
           "raft.fsync-interval: value=%d allowed=1 or more milliseconds"
               .formatted(fsyncInterval.toMillis()));
     }
+  }
+
+  /**
+   * Whether so many dirty blocks are to be flushed after so much log. A step of training changes
+   * all blocks of a model with their optimizer state: to write them at most as often as {@value
+   * #FLUSH_SHARE} times their bytes were logged, the log may become {@value #FLUSH_SHARE} times as
+   * long.
+   */
+  boolean flushDue(long logBytes, long dirtyBytes) {
+    return logBytes > flushLogBytes && logBytes > FLUSH_SHARE * Math.min(flushLogBytes, dirtyBytes);
   }
 
   RaftProperties properties(Path directory, InetSocketAddress listen) {

@@ -1,6 +1,7 @@
 package io.tensorhold.server.raft;
 
 import io.tensorhold.server.shard.Entry;
+import io.tensorhold.server.shard.EntryBytes;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.HashMap;
@@ -105,7 +106,7 @@ final class ReplicaComparison implements AutoCloseable {
     } else if (nanoTime.getAsLong() - ended.get(shard) >= interval.toNanos()) {
       long index =
           shard
-              .append(Entry.of(List.of(Entry.compare())))
+              .append(EntryBytes.of(Entry.compare()))
               .orTimeout(APPEND_SECONDS, TimeUnit.SECONDS)
               .join()
               .index();

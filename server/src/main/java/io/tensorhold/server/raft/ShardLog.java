@@ -1,5 +1,6 @@
 package io.tensorhold.server.raft;
 
+import io.tensorhold.server.shard.EntryBytes;
 import io.tensorhold.server.shard.ShardMachine;
 import java.time.Duration;
 import java.util.List;
@@ -15,10 +16,10 @@ public interface ShardLog {
    * with a {@link io.tensorhold.server.base.Refusal}. After a failure the entry may still be
    * applied later: only a retry tells.
    *
-   * @param entry at most {@link io.tensorhold.server.base.Limits#ENTRY_BYTES}; not changed
-   *     afterwards
+   * @param entry at most {@link io.tensorhold.server.base.Limits#ENTRY_BYTES}; the log lets go of
+   *     it
    */
-  CompletableFuture<Appended> append(byte[] entry);
+  CompletableFuture<Appended> append(EntryBytes entry);
 
   /**
    * Ends once this server has applied what was acknowledged before, as a leader that is sure to

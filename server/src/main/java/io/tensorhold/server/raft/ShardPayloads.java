@@ -1,5 +1,6 @@
 package io.tensorhold.server.raft;
 
+import io.tensorhold.server.base.HeldMemory;
 import java.io.File;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -13,6 +14,7 @@ import org.apache.ratis.server.RaftServer;
 import org.apache.ratis.statemachine.StateMachine;
 import org.apache.ratis.statemachine.TransactionContext;
 import org.apache.ratis.thirdparty.com.google.protobuf.ByteString;
+import org.apache.ratis.thirdparty.com.google.protobuf.UnsafeByteOperations;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,6 +24,9 @@ import org.jspecify.annotations.Nullable;
  * <p>Ratis writes a payload before the entry that refers to it. While an entry is not applied its
  * payload is held by the transaction; after that it is read from its segment, for a follower that
  * is behind or when a log is replayed.
+ *
+ * <p>What this server appends lies outside the heap, and its memory is given back once it is
+ * applied here and written; it is read from under that only by who holds it.
  */
 final class ShardPayloads implements StateMachine.DataApi, AutoCloseable {
   /** The folder of segments beside a group's Ratis log. */
@@ -77,10 +82,27 @@ final class ShardPayloads implements StateMachine.DataApi, AutoCloseable {
     ByteString entry = request.getMessage().getContent();
     TransactionContext.Builder transaction =
         TransactionContext.newBuilder().setStateMachine(machine).setClientRequest(request);
+    HeldMemory memory = request.getMessage() instanceof EntryMessage own ? own.memory() : null;
     if (beside && entry.size() >= PayloadReference.LEAST_BYTES) {
-      transaction.setLogData(PayloadReference.to(entry).toByteString()).setStateMachineData(entry);
+      transaction
+          .setLogData(PayloadReference.to(entry).toByteString())
+          .setStateMachineData(entry)
+          .setStateMachineContext(memory);
+    } else if (memory != null) {
+      transaction.setLogData(copy(entry)); // Ratis keeps it as long as it likes
     }
     return transaction.build();
+  }
+
+  private static ByteString copy(ByteString bytes) {
+    return UnsafeByteOperations.unsafeWrap(bytes.toByteArray());
+  }
+
+  /** What the payload of a transaction lies in; null: the heap. */
+  private static @Nullable HeldMemory memory(@Nullable TransactionContext transaction) {
+    return transaction != null && transaction.getStateMachineContext() instanceof HeldMemory memory
+        ? memory
+        : null;
   }
 
   /** The bytes of a committed entry, wherever they are. */
@@ -125,8 +147,16 @@ final class ShardPayloads implements StateMachine.DataApi, AutoCloseable {
       LogEntryProto entry, @Nullable TransactionContext transaction) {
     if (transaction != null && transaction.getLogEntry() != null) {
       StateMachineLogEntryProto body = transaction.getLogEntry().getStateMachineLogEntry();
-      if (present(body)) {
-        return CompletableFuture.completedFuture(payload(body));
+      HeldMemory memory = memory(transaction);
+      if (present(body) && (memory == null || memory.holdIfHeld())) {
+        try {
+          ByteString payload = payload(body);
+          return CompletableFuture.completedFuture(memory == null ? payload : copy(payload));
+        } finally {
+          if (memory != null) {
+            memory.release();
+          }
+        }
       }
     }
     try {
@@ -144,7 +174,8 @@ final class ShardPayloads implements StateMachine.DataApi, AutoCloseable {
             entry.getTerm(),
             entry.getIndex(),
             reference(entry),
-            payload(entry.getStateMachineLogEntry()));
+            payload(entry.getStateMachineLogEntry()),
+            memory(transaction));
   }
 
   // flush: a write has ended only when it is as durable as the level says.

@@ -2,6 +2,7 @@ package io.tensorhold.server.raft;
 
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.EntryBytes;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.StoreScan;
 import java.time.Duration;
@@ -86,8 +87,15 @@ final class ShardReplica implements ShardLog {
   }
 
   @Override
-  public CompletableFuture<Appended> append(byte[] entry) {
-    return raft.append(group, entry, this::leadership);
+  public CompletableFuture<Appended> append(EntryBytes entry) {
+    // One that failed may still be on its way to the log: the collector sees when it is not.
+    return raft.append(group, new EntryMessage(entry), this::leadership)
+        .whenComplete(
+            (applied, failure) -> {
+              if (failure == null) {
+                entry.release();
+              }
+            });
   }
 
   @Override

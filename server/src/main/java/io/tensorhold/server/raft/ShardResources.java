@@ -8,8 +8,14 @@ import java.util.function.Supplier;
 record ShardResources(
     SharedRocks rocks,
     long memoryBudget,
-    long flushLogBytes,
+    FlushRule flushes,
     Executor flusher,
     Executor comparer,
     ReplicaFetches fetches,
-    Supplier<ShardPayloads> payloads) {}
+    Supplier<ShardPayloads> payloads) {
+
+  /** Whether a shard's blocks are flushed after so much log; see {@link RaftSettings#flushDue}. */
+  interface FlushRule {
+    boolean due(long logBytes, long dirtyBytes);
+  }
+}

@@ -5,6 +5,7 @@ import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.Flush;
+import io.tensorhold.server.shard.Pressure;
 import io.tensorhold.server.shard.ShardMachine;
 import io.tensorhold.server.store.ShardStore;
 import io.tensorhold.server.store.StoreException;
@@ -205,7 +206,7 @@ final class ShardStateMachine extends FetchedStateMachine {
     LogEntryProto entry = transaction.getLogEntry();
     ByteBuffer data = payloads.entryOf(transaction);
     ShardMachine target = open(machine);
-    if (target.pressure() == ShardMachine.Pressure.NOW) {
+    if (target.pressure() == Pressure.NOW) {
       flushPatiently();
     }
     byte[] outcomes = target.apply(entry.getTerm(), entry.getIndex(), data);
@@ -215,8 +216,8 @@ final class ShardStateMachine extends FetchedStateMachine {
       beginChecksum(entry.getIndex());
     }
     if (!flushQueued
-        && (bytesSinceFlush.get() > resources.flushLogBytes()
-            || target.pressure() != ShardMachine.Pressure.NONE)) {
+        && (resources.flushes().due(bytesSinceFlush.get(), target.dirtyBytes())
+            || target.pressure() != Pressure.NONE)) {
       flushQueued = true;
       resources.flusher().execute(this::flushInBackground);
     }
@@ -252,6 +253,7 @@ final class ShardStateMachine extends FetchedStateMachine {
 
   @Override
   public void notifyLeaderChanged(RaftGroupMemberId group, RaftPeerId leader) {
+    log.info("shard {} is led by server {}", shard, leader);
     ShardMachine target = machine;
     if (target != null && !leader.equals(group.getPeerId())) {
       target.dropOverlay(-1);

@@ -31,6 +31,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /** Checks requests for blocks against the catalog, and turns them into commands. */
 final class BlockRequests {
@@ -48,7 +49,7 @@ final class BlockRequests {
       Set<ParameterRecord> parameters,
       PushPayload received,
       long decodedBytes) {
-    /** Frees the payload; the command can't be read any more. */
+    /** Lets go of the payload: it is read by those only who hold it. */
     void release() {
       received.release();
     }
@@ -161,10 +162,9 @@ final class BlockRequests {
     }
     PushPayload payload =
         header.getWithoutPayload()
-            ? PushPayload.room(view, operation, List.of(), 0)
-            : receive(view, header, operation, parts, frame);
-    PushCommand command =
-        new PushCommand(List.of(tag), operation, parts, payload.memory(), factors, payload.block());
+            ? PushPayload.room(view, operation, List.of(), ofStep, 0)
+            : receive(view, header, operation, parts, ofStep, frame);
+    PushCommand command = payload.command(tag, operation, parts, factors);
     return new CheckedPush(view, command, parameters, payload, values);
   }
 
@@ -189,8 +189,9 @@ final class BlockRequests {
       PushHeader header,
       Operation operation,
       List<Part> parts,
+      @Nullable StepFactors factors,
       Frame<PushHeader> frame) {
-    PushPayload payload = PushPayload.room(view, operation, parts, frame.payloadBytes());
+    PushPayload payload = PushPayload.room(view, operation, parts, factors, frame.payloadBytes());
     try {
       for (int i = 0; i < parts.size(); i++) {
         Part part = parts.get(i);
@@ -313,10 +314,11 @@ final class BlockRequests {
       case io.tensorhold.proto.v1.Operation.ASSIGN_VALUE -> Operation.ASSIGN;
       case io.tensorhold.proto.v1.Operation.ADD_VALUE -> Operation.ADD;
       case io.tensorhold.proto.v1.Operation.GRADIENT_VALUE -> Operation.GRADIENT;
+      case io.tensorhold.proto.v1.Operation.RESTORE_VALUE -> Operation.RESTORE;
       default ->
           throw new Refusal(
               Reason.REQUEST_INVALID,
-              "operation: value=%d allowed=1..3 (ASSIGN, ADD, GRADIENT)".formatted(number),
+              "operation: value=%d allowed=1..4 (ASSIGN, ADD, GRADIENT, RESTORE)".formatted(number),
               "value",
               number);
     };

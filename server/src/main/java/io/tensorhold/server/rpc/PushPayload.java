@@ -2,13 +2,17 @@ package io.tensorhold.server.rpc;
 
 import io.tensorhold.numerics.DType;
 import io.tensorhold.numerics.Kernels;
-import io.tensorhold.server.base.OffHeap;
+import io.tensorhold.server.base.HeldMemory;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PartCheck;
+import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.shard.PushCommand.Part;
+import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.Unit;
 import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.wire.Crc32c;
@@ -18,11 +22,12 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The payload of a push, received into memory where it stays until the push was taken.
+ * The payload of a push, received into memory where it stays until the push was taken, and as long
+ * as somebody holds it.
  *
- * <p>A whole block, assigned as it is stored, is received into a block of its own, which the shard
- * may adopt. Bytes are copied, checksummed and scanned for NaN a chunk at a time, so that they come
- * from memory once.
+ * <p>There is room for the head of a log entry in front of it. A whole block, assigned as it is
+ * stored, is received into a block of its own, which the shard may adopt. Bytes are copied,
+ * checksummed and scanned for NaN a chunk at a time, so that they come from memory once.
  */
 final class PushPayload {
   /**
@@ -33,24 +38,36 @@ final class PushPayload {
 
   private static final int CHUNK_BYTES = 64 << 10;
 
-  private final MemorySegment memory;
+  private final MemorySegment bytes;
+  private final @Nullable HeldMemory memory;
   private final @Nullable Unit block;
   private long received;
 
-  private PushPayload(MemorySegment memory, @Nullable Unit block) {
+  private PushPayload(MemorySegment bytes, @Nullable HeldMemory memory, @Nullable Unit block) {
+    this.bytes = bytes;
     this.memory = memory;
     this.block = block;
   }
 
-  /** Room for the payload: a block where it makes one, else memory of its own. */
-  static PushPayload room(ModelView view, Operation operation, List<Part> parts, long bytes) {
+  /**
+   * Room for the payload: a block where it makes one, else memory of its own.
+   *
+   * @param factors that its step has already; null: none
+   */
+  static PushPayload room(
+      ModelView view,
+      Operation operation,
+      List<Part> parts,
+      @Nullable StepFactors factors,
+      long bytes) {
     if (parts.size() == 1
         && makesBlock(view.record(parts.getFirst().parameter()), operation, parts.getFirst())) {
       Part part = parts.getFirst();
       Unit unit = Unit.toReceive(view.record(part.parameter()), part.block());
-      return new PushPayload(BlockLayout.weights(unit.memory()), unit);
+      return new PushPayload(BlockLayout.weights(unit.memory()), null, unit);
     }
-    return new PushPayload(OffHeap.allocate(bytes), null);
+    HeldMemory memory = HeldMemory.allocate(Entry.headRoom(1, parts, factors), bytes);
+    return new PushPayload(memory.content(), memory, null);
   }
 
   /** Whether a push of this one part makes a whole block as it is stored. */
@@ -61,14 +78,10 @@ final class PushPayload {
         && parameter.stateBytes(part.block()) == 0;
   }
 
-  /** The bytes of all parts, one after another. */
-  MemorySegment memory() {
-    return memory;
-  }
-
-  /** The block that holds the payload; null: it lies in memory of its own. */
-  @Nullable Unit block() {
-    return block;
+  /** The push of these parts, once they have been received. */
+  PushCommand command(
+      Tag tag, Operation operation, List<Part> parts, PushCommand.@Nullable Factors factors) {
+    return new PushCommand(List.of(tag), operation, parts, bytes, factors, block, memory);
   }
 
   /**
@@ -90,13 +103,13 @@ final class PushPayload {
       boolean finite) {
     Crc32c sum = new Crc32c();
     int unscanned = 0;
-    MemorySegment whole = memory.asSlice(received, part.payloadBytes());
+    MemorySegment whole = bytes.asSlice(received, part.payloadBytes());
     long end = received + part.payloadBytes();
     boolean scanned = finite && part.codec().fixedSize();
     long chunk = scanned ? part.codec().bytes(DType.F32, CHUNK_ELEMENTS) : CHUNK_BYTES;
     int nonFinite = -1;
     while (received < end) {
-      MemorySegment piece = memory.asSlice(received, Math.min(chunk, end - received));
+      MemorySegment piece = bytes.asSlice(received, Math.min(chunk, end - received));
       frame.read(piece);
       if (crc != null) {
         sum.update(piece);
@@ -136,12 +149,13 @@ final class PushPayload {
     }
   }
 
-  /** Frees the memory, unless the shard has adopted the block. */
+  /** Lets go: the memory is freed unless it is held, or the shard has adopted the block. */
   void release() {
     if (block != null) {
       block.release();
-    } else {
-      OffHeap.free(memory);
+    }
+    if (memory != null) {
+      memory.release();
     }
   }
 }

@@ -68,6 +68,7 @@ final class RowPushStream implements StreamObserver<Frame<PushRowsHeader>> {
           header.getShard(),
           checked.command(),
           checked.table(),
+          RowRequests.step(header, checked.command()),
           header.getExpectTerm());
     } finally {
       checked.release();

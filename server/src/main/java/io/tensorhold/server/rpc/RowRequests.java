@@ -6,17 +6,23 @@ import io.tensorhold.numerics.Kernels;
 import io.tensorhold.proto.v1.Durability;
 import io.tensorhold.proto.v1.PullRowsRequest;
 import io.tensorhold.proto.v1.PushRowsHeader;
+import io.tensorhold.proto.v1.ScanForm;
+import io.tensorhold.proto.v1.ScanRowsRequest;
 import io.tensorhold.proto.v1.ShardRows;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.ParameterRecord;
+import io.tensorhold.server.shard.PushCommand;
 import io.tensorhold.server.shard.PushCommand.Tag;
+import io.tensorhold.server.shard.RowScan;
 import io.tensorhold.server.shard.RowsCheck;
 import io.tensorhold.server.shard.RowsCommand;
+import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.Crc32c;
 import io.tensorhold.wire.Frame;
+import io.tensorhold.wire.StepNeeds;
 import java.lang.foreign.MemorySegment;
 
 /** Checks requests for rows against the catalog, and turns them into commands. */
@@ -49,18 +55,7 @@ final class RowRequests {
     ParameterRecord table = view.record(request.getTableId());
     String name = view.name(request.getTableId());
     RowsCheck.checkTable(name, table);
-    Codec codec =
-        request.getCodecValue() == 0
-            ? table.codec()
-            : BlockRequests.pullCodec("the pull", request.getCodecValue());
-    if (!codec.computable()) {
-      throw new Refusal(
-          Reason.CODEC_INVALID,
-          "rows of %s can't be pulled as %s: allowed=%s"
-              .formatted(name, codec.label(), Codec.storableLabels()),
-          "value",
-          codec.label());
-    }
+    Codec codec = pullCodec(name, table, request.getCodecValue());
     long[] keys = new long[request.getKeysCount()];
     for (int i = 0; i < keys.length; i++) {
       keys[i] = request.getKeys(i);
@@ -93,6 +88,40 @@ final class RowRequests {
           keys.length);
     }
     return pull;
+  }
+
+  private static Codec pullCodec(String name, ParameterRecord table, int id) {
+    Codec codec = id == 0 ? table.codec() : BlockRequests.pullCodec("the pull", id);
+    if (!codec.computable()) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "rows of %s can't be pulled as %s: allowed=%s"
+              .formatted(name, codec.label(), Codec.storableLabels()),
+          "value",
+          codec.label());
+    }
+    return codec;
+  }
+
+  /** Checks a scan, whose keys are not known before. */
+  CheckedPull check(ScanRowsRequest request) {
+    ModelView view =
+        blocks.model(request.getModelId(), request.getCatalogIndex(), request.getLoading());
+    blocks.checkShard(request.getShard());
+    ParameterRecord table = view.record(request.getTableId());
+    String name = view.name(request.getTableId());
+    RowsCheck.checkTable(name, table);
+    Codec codec = pullCodec(name, table, request.getCodecValue());
+    if (request.getForm() == ScanForm.UNRECOGNIZED) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "form of a scan: value=%d allowed=0..3 (VALUES, KEYS, WHOLE, SUMMARY)"
+              .formatted(request.getFormValue()),
+          "value",
+          request.getFormValue());
+    }
+    boolean recoded = request.getForm() == ScanForm.SCAN_VALUES;
+    return new CheckedPull(table, recoded ? codec : table.codec(), new long[0]);
   }
 
   private static Refusal shards(ShardRows rows, int before, int left) {
@@ -153,8 +182,9 @@ final class RowRequests {
       throw new Refusal(
           Reason.REQUEST_INVALID, "expect_term is for CHECKPOINTED models: leave it 0");
     }
-    if (header.getKeysCount() == 0) {
-      throw new Refusal(Reason.REQUEST_INVALID, "a push names at least one row");
+    if (header.getKeysCount() == 0 && header.getStep() == 0) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID, "a push names at least one row, unless it is part of a step");
     }
     if (frame.payloadBytes() > Limits.PUSH_BYTES) {
       throw BlockRequests.limit("payload bytes of a push", frame.payloadBytes(), Limits.PUSH_BYTES);
@@ -196,6 +226,26 @@ final class RowRequests {
             command.tag(), command.operation(), table.id(), command.codec(), keys, values));
   }
 
+  /** What a push says of the step that it is a part of. */
+  static Trainer.Step step(PushRowsHeader header, RowsCommand push) {
+    if (header.getStep() == 0) {
+      return Trainer.Step.NONE;
+    }
+    Crc32c crc = new Crc32c();
+    crc.update(MemorySegment.ofArray(push.keys()));
+    int ofValues = header.hasCrc32C() ? header.getCrc32C() : Crc32c.of(push.values());
+    crc.update(MemorySegment.ofArray(new int[] {ofValues}));
+    return new Trainer.Step(
+        header.getStep(),
+        header.getRank(),
+        header.getPart(),
+        header.getParts(),
+        crc.value(),
+        StepNeeds.NONE,
+        null,
+        false);
+  }
+
   private static void checkValues(
       ModelView view,
       String name,
@@ -216,16 +266,19 @@ final class RowRequests {
     if (view.model().getSpec().getAllowNonfinite()) {
       return;
     }
-    int dim = view.record(header.getTableId()).form().dim();
+    ParameterRecord table = view.record(header.getTableId());
+    int dim = table.form().dim();
     Codec codec = command.codec();
     int rows = command.keys().length;
-    long rowBytes = codec.bytes(DType.F32, dim);
+    boolean whole = command.operation() == PushCommand.Operation.RESTORE;
+    long rowBytes = whole ? RowScan.wholeBytes(table) : codec.bytes(DType.F32, dim);
+    long first = whole ? Integer.BYTES : 0;
     int bad = -1;
-    if (codec.group() == 1) {
+    if (codec.group() == 1 && !whole) {
       bad = codec.firstNonFinite(Kernels.best(), values, 0, rows * dim);
     } else {
       for (int row = 0; row < rows && bad < 0; row++) {
-        int at = codec.firstNonFinite(Kernels.best(), values, row * rowBytes, dim);
+        int at = codec.firstNonFinite(Kernels.best(), values, row * rowBytes + first, dim);
         bad = at < 0 ? -1 : row * dim + at;
       }
     }

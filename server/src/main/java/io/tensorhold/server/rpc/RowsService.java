@@ -11,12 +11,16 @@ import io.tensorhold.proto.v1.PullRowsRequest;
 import io.tensorhold.proto.v1.PushResponse;
 import io.tensorhold.proto.v1.PushRowsHeader;
 import io.tensorhold.proto.v1.RowsGrpc;
+import io.tensorhold.proto.v1.ScanRowsHeader;
+import io.tensorhold.proto.v1.ScanRowsRequest;
 import io.tensorhold.server.admin.Traffic;
+import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.raft.ClusterNode;
 import io.tensorhold.server.training.Trainer;
 import io.tensorhold.wire.Frame;
 import io.tensorhold.wire.RowsMethods;
 import java.util.concurrent.Executor;
+import java.util.concurrent.Semaphore;
 import java.util.function.BooleanSupplier;
 
 /** The Rows service over our own marshallers. */
@@ -28,6 +32,7 @@ final class RowsService implements BindableService {
   private final Traffic traffic;
   private final BooleanSupplier diskFull;
   private final Executor executor;
+  private final Semaphore scans = new Semaphore(Limits.SCANS);
 
   RowsService(
       ClusterNode node,
@@ -52,10 +57,12 @@ final class RowsService implements BindableService {
         ServiceDescriptor.newBuilder(generated.getName())
             .setSchemaDescriptor(generated.getSchemaDescriptor())
             .addMethod(RowsMethods.PULL_ROWS)
-            .addMethod(RowsMethods.PUSH_ROWS);
+            .addMethod(RowsMethods.PUSH_ROWS)
+            .addMethod(RowsMethods.SCAN_ROWS);
     return ServerServiceDefinition.builder(ours.build())
         .addMethod(RowsMethods.PULL_ROWS, ServerCalls.asyncBidiStreamingCall(this::pull))
         .addMethod(RowsMethods.PUSH_ROWS, ServerCalls.asyncBidiStreamingCall(this::push))
+        .addMethod(RowsMethods.SCAN_ROWS, ServerCalls.asyncServerStreamingCall(this::scan))
         .build();
   }
 
@@ -70,6 +77,34 @@ final class RowsService implements BindableService {
             (ServerCallStreamObserver<Frame<PullRowsHeader>>) out);
     stream.readOn();
     return stream;
+  }
+
+  private void scan(ScanRowsRequest request, StreamObserver<Frame<ScanRowsHeader>> to) {
+    ServerCallStreamObserver<Frame<ScanRowsHeader>> out =
+        (ServerCallStreamObserver<Frame<ScanRowsHeader>>) to;
+    boolean room = scans.tryAcquire();
+    try {
+      if (!room) {
+        throw RowScanStream.tooMany();
+      }
+      RowRequests.CheckedPull checked = requests.check(request);
+      new RowScanStream(
+              request,
+              node.shard(request.getShard()),
+              checked.table(),
+              checked.codec(),
+              errors,
+              traffic,
+              executor,
+              scans,
+              out)
+          .start();
+    } catch (RuntimeException e) {
+      if (room) {
+        scans.release();
+      }
+      out.onError(errors.exception(e));
+    }
   }
 
   private StreamObserver<Frame<PushRowsHeader>> push(StreamObserver<PushResponse> out) {

@@ -233,6 +233,7 @@ final class BlockUpdate implements AutoCloseable {
     switch (work.operation) {
       case ASSIGN -> MemorySegment.copy(values, valuesOffset, weights, weightsOffset, 4L * length);
       case ADD -> kernels.add(weights, weightsOffset, values, valuesOffset, length);
+      case RESTORE -> throw new IllegalArgumentException("RESTORE is for rows of tables");
       case GRADIENT -> {
         UpdateRule rule = work.parameter.rule();
         float scale = work.command.gradientScale();

@@ -34,6 +34,9 @@ import org.jspecify.annotations.Nullable;
  *             n × i64 key, rising; n × values of a row
  * 9 PUT_ROWS  u64 table, u32 n, n × i64 key, rising; n × row (RowLayout)
  * 10 STEPS    u64 model, how far its ranks had come at a checkpoint (ModelSteps)
+ * 11 STEP_ROWS u64 model, u64 step, u32 part, u32 parts, u8 0, u16 1, u32 rank, u32 crc; then the
+ *             body of a ROWS
+ * 12 PUSHES   of a checkpoint, to the end: u64 session, u64 acked below, u32 n, n × u64 seq
  * </pre>
  *
  * All numbers but those inside a parameter record are little-endian.
@@ -51,6 +54,11 @@ public final class Entry {
   static final int ROWS = 8;
   static final int PUT_ROWS = 9;
   static final int STEPS = 10;
+  static final int STEP_ROWS = 11;
+  static final int PUSHES = 12;
+
+  /** The format of an entry, and length and type of its first command. */
+  private static final int ENTRY_HEAD_BYTES = 6;
 
   /** Set in a push's operation if factors follow its parts. */
   private static final int WITH_FACTORS = 0x80;
@@ -84,8 +92,11 @@ public final class Entry {
     /** A whole block of a checkpoint. */
     record Put(long parameter, int block, MemorySegment bytes) implements Command {}
 
-    /** A push of rows. */
-    record Rows(RowsCommand push) implements Command {}
+    /** A push of rows, and the part of a step that it is. */
+    record Rows(RowsCommand push, @Nullable StepMark mark) implements Command {}
+
+    /** Pushes that a leader had applied beside the log, and that a checkpoint holds. */
+    record Pushes(List<AppliedPushes> applied) implements Command {}
 
     /** Whole rows of a checkpoint. */
     record PutRows(RowsPut put) implements Command {}
@@ -93,9 +104,7 @@ public final class Entry {
 
   /** An entry of a push. */
   public static byte[] push(PushCommand push) {
-    ByteBuffer out = allocate(Math.toIntExact(5 + bodyBytes(push)), PUSH);
-    writePush(out, push);
-    return out.array();
+    return whole(null, push);
   }
 
   /**
@@ -103,58 +112,76 @@ public final class Entry {
    * the push's when it is read.
    */
   public static byte[] step(StepMark mark, PushCommand push) {
-    ByteBuffer out = allocate(Math.toIntExact(5 + mark.bytes() + bodyBytes(push)), STEP);
-    mark.write(out);
-    writePush(out, push);
-    return out.array();
+    return whole(mark, push);
   }
 
-  /** An entry of a push of rows. */
-  public static byte[] rows(RowsCommand push) {
-    int keys = push.keys().length;
-    long bytes = 5 + 24 + 1 + 8 + 1 + 4 + 8L * keys + push.values().byteSize();
-    ByteBuffer out = allocate(Math.toIntExact(bytes), ROWS);
-    out.putLong(push.tag().session()).putLong(push.tag().seq()).putLong(push.tag().ackedBelow());
-    out.put((byte) push.operation().id).putLong(push.table()).put((byte) push.codec().id());
-    writeRows(out, push.keys(), push.values());
+  private static byte[] whole(@Nullable StepMark mark, PushCommand push) {
+    int head = headBytes(mark, push);
+    byte[] entry = new byte[Math.toIntExact(head + push.payload().byteSize())];
+    writeHead(ByteBuffer.wrap(entry).order(ByteOrder.LITTLE_ENDIAN), mark, push);
+    MemorySegment.ofArray(entry).asSlice(head).copyFrom(push.payload());
+    return entry;
+  }
+
+  /** Bytes of an entry of a push, in a step if there is a mark, up to its payload. */
+  static int headBytes(@Nullable StepMark mark, PushCommand push) {
+    return headBytes(push.tags().size(), push.parts(), push.factors() != null, push.saysSteps())
+        + (mark == null ? 0 : mark.bytes());
+  }
+
+  private static int headBytes(int tags, List<Part> parts, boolean withFactors, boolean withSteps) {
+    long bytes = ENTRY_HEAD_BYTES + 2 + 24L * tags + 1 + 4;
+    for (Part part : parts) {
+      bytes += 21 + 4L * part.runs().length;
+    }
+    bytes += (withFactors ? 4 + 4L * parts.size() : 0) + (withSteps ? 8L * parts.size() : 0);
+    return Math.toIntExact(bytes);
+  }
+
+  /**
+   * Bytes that suffice for the head of an entry of a push, whether it is in a step or not.
+   *
+   * @param factors that it may get from its step
+   */
+  public static int headRoom(int tags, List<Part> parts, @Nullable StepFactors factors) {
+    return headBytes(tags, parts, true, true) + StepMark.bytes(tags, factors);
+  }
+
+  /** Writes an entry of a push to the beginning of its memory, up to the payload. */
+  static void writeHead(ByteBuffer out, @Nullable StepMark mark, PushCommand push) {
+    long bytes = headBytes(mark, push) + push.payload().byteSize();
+    out.put((byte) FORMAT).putInt(Math.toIntExact(bytes - 5));
+    out.put((byte) (mark == null ? PUSH : STEP));
+    if (mark != null) {
+      mark.write(out);
+    }
+    writePush(out, push);
+  }
+
+  /** An entry of a push of rows, and of the part of a step that it is; null: of none. */
+  public static byte[] rows(@Nullable StepMark mark, RowsCommand push) {
+    long bytes = 5 + (mark == null ? 0 : mark.bytes()) + push.bytes();
+    ByteBuffer out = allocate(Math.toIntExact(bytes), mark == null ? ROWS : STEP_ROWS);
+    if (mark != null) {
+      mark.write(out);
+    }
+    push.write(out);
     return out.array();
   }
 
   /** An entry of whole rows. */
   public static byte[] putRows(RowsPut put) {
-    long bytes = 5 + 8 + 4 + 8L * put.keys().length + put.rows().byteSize();
-    ByteBuffer out = allocate(Math.toIntExact(bytes), PUT_ROWS).putLong(put.table());
-    writeRows(out, put.keys(), put.rows());
+    ByteBuffer out = allocate(Math.toIntExact(5 + put.bytes()), PUT_ROWS);
+    put.write(out);
     return out.array();
   }
 
-  private static void writeRows(ByteBuffer out, long[] keys, MemorySegment rows) {
-    out.putInt(keys.length);
-    out.asLongBuffer().put(keys);
-    out.position(out.position() + 8 * keys.length);
-    MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(rows);
-  }
-
-  private static long[] readKeys(ByteBuffer in) {
-    int count = in.getInt();
-    if (count < 0 || count > in.remaining() / Long.BYTES) {
-      throw new IllegalArgumentException(
-          "keys of a command in the log: value=%d allowed=0..%d"
-              .formatted(count, in.remaining() / Long.BYTES));
-    }
-    long[] keys = new long[count];
-    in.asLongBuffer().get(keys);
-    in.position(in.position() + 8 * count);
-    return keys;
-  }
-
-  private static RowsCommand readRows(ByteBuffer in) {
-    Tag tag = new Tag(in.getLong(), in.getLong(), in.getLong());
-    Operation operation = Operation.ofId(in.get());
-    long table = in.getLong();
-    Codec codec = Codec.ofId(in.get());
-    long[] keys = readKeys(in);
-    return new RowsCommand(tag, operation, table, codec, keys, MemorySegment.ofBuffer(in));
+  /** An entry of the pushes that a checkpoint holds. */
+  static byte[] pushes(List<AppliedPushes> applied) {
+    int bytes = applied.stream().mapToInt(AppliedPushes::bytes).sum();
+    ByteBuffer out = allocate(5 + bytes, PUSHES);
+    applied.forEach(ofSession -> ofSession.write(out));
+    return out.array();
   }
 
   /** An entry of a claim; see {@link StepMark} for the model's id. */
@@ -168,8 +195,8 @@ public final class Entry {
         .array();
   }
 
-  /** An entry of the steps of a checkpoint, as {@link Overlay#steps(long)} gave them. */
-  public static byte[] steps(long model, byte[] steps) {
+  /** An entry of the steps of a checkpoint; see {@link ModelSteps#toBytes}. */
+  static byte[] steps(long model, byte[] steps) {
     return allocate(5 + 8 + steps.length, STEPS).putLong(model).put(steps).array();
   }
 
@@ -181,17 +208,6 @@ public final class Entry {
   /** Whether an entry is a compare command. */
   public static boolean compares(ByteBuffer entry) {
     return entry.remaining() == 6 && entry.get(entry.position() + 5) == COMPARE;
-  }
-
-  private static long bodyBytes(PushCommand push) {
-    long bytes = 2 + 24L * push.tags().size() + 1 + 4 + push.payload().byteSize();
-    for (Part part : push.parts()) {
-      bytes += 21 + 4L * part.runs().length;
-    }
-    long parts = push.parts().size();
-    return bytes
-        + (push.factors() == null ? 0 : 4 + 4 * parts)
-        + (push.saysSteps() ? 8 * parts : 0);
   }
 
   private static void writePush(ByteBuffer out, PushCommand push) {
@@ -218,7 +234,6 @@ public final class Entry {
     if (push.saysSteps()) {
       push.parts().forEach(part -> out.putLong(part.computedAt()));
     }
-    MemorySegment.ofArray(out.array()).asSlice(out.position()).copyFrom(push.payload());
   }
 
   /** An entry of a registration. */
@@ -305,13 +320,22 @@ public final class Entry {
             case DROP -> new Command.Drop(body.getLong(), body.getLong());
             case PUT ->
                 new Command.Put(body.getLong(), body.getInt(), MemorySegment.ofBuffer(body));
-            case ROWS -> new Command.Rows(readRows(body));
-            case PUT_ROWS ->
-                new Command.PutRows(
-                    new RowsPut(body.getLong(), readKeys(body), MemorySegment.ofBuffer(body)));
+            case ROWS -> new Command.Rows(RowsCommand.read(body), null);
+            case STEP_ROWS -> {
+              StepMark mark = StepMark.read(body);
+              yield new Command.Rows(RowsCommand.read(body), mark);
+            }
+            case PUSHES -> {
+              List<AppliedPushes> applied = new ArrayList<>();
+              while (body.hasRemaining()) {
+                applied.add(AppliedPushes.read(body));
+              }
+              yield new Command.Pushes(applied);
+            }
+            case PUT_ROWS -> new Command.PutRows(RowsPut.read(body));
             default ->
                 throw new IllegalArgumentException(
-                    "command type in the log: value=%d known=1..10".formatted(type));
+                    "command type in the log: value=%d known=1..12".formatted(type));
           });
     }
     return commands;
@@ -350,7 +374,7 @@ public final class Entry {
     if ((flags & WITH_STEPS) != 0) {
       parts.replaceAll(part -> part.at(in.getLong()));
     }
-    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null);
+    return new PushCommand(tags, operation, parts, MemorySegment.ofBuffer(in), factors, null, null);
   }
 
   /** An entry of one command, whose length and type it has and whose body is to be put. */

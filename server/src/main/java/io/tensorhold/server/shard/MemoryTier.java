@@ -233,11 +233,11 @@ final class MemoryTier {
   }
 
   /** How urgently dirty blocks want to be flushed. */
-  ShardMachine.Pressure pressure() {
+  Pressure pressure() {
     long budget = budget();
     if (dirtyBytes() > budget / 2 || unflushedBytes() > budget - budget / 4) {
-      return ShardMachine.Pressure.NOW;
+      return Pressure.NOW;
     }
-    return dirtyBytes() > budget / 4 ? ShardMachine.Pressure.SOON : ShardMachine.Pressure.NONE;
+    return dirtyBytes() > budget / 4 ? Pressure.SOON : Pressure.NONE;
   }
 }

@@ -4,7 +4,6 @@ import io.tensorhold.server.base.BlockKey;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.PushCommand.Part;
-import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.store.BlockLayout;
 import java.util.HashMap;
 import java.util.Iterator;
@@ -19,19 +18,16 @@ import org.jspecify.annotations.Nullable;
  * Blocks of CHECKPOINTED models as the pushes since the last checkpoint left them: memory of one
  * leader in one term, outside the replicated state.
  *
- * <p>A checkpoint writes the changed blocks whole to the log, and how far the ranks had come with
- * them. A change of term drops the overlay, its dedupe and its steps included: the pushes in it
- * never happened, and the ranks are where the last checkpoint found them.
+ * <p>A checkpoint writes the changed blocks whole to the log. A change of term drops the overlay:
+ * the pushes in it never happened.
  */
 public final class Overlay {
   private final Object lock;
   private final long limit;
   private final BlockUpdate update;
-  private final StepTable checkpointed;
+  private final OverlayPushes taken;
   private final BiFunction<BlockKey, ParameterRecord, Unit> copyOfBase;
   private final Map<BlockKey, Unit> units = new HashMap<>();
-  private final Sessions sessions = new Sessions();
-  private final StepTable steps = new StepTable();
   private long term;
   private long bytes;
   private long pushes;
@@ -41,19 +37,19 @@ public final class Overlay {
    *
    * @param lock the machine, whose methods and these are atomic to each other
    * @param limit of bytes
-   * @param checkpointed how far ranks had come at the last checkpoints
+   * @param taken which pushes the overlays have
    * @param copyOfBase a block as the log has it
    */
   Overlay(
       Object lock,
       long limit,
       BlockUpdate update,
-      StepTable checkpointed,
+      OverlayPushes taken,
       BiFunction<BlockKey, ParameterRecord, Unit> copyOfBase) {
     this.lock = lock;
     this.limit = limit;
     this.update = update;
-    this.checkpointed = checkpointed;
+    this.taken = taken;
     this.copyOfBase = copyOfBase;
   }
 
@@ -63,6 +59,7 @@ public final class Overlay {
 
   /** Drops what is of any other term; leadership has changed. */
   void enter(long newTerm) {
+    taken.enter(newTerm);
     if (newTerm != term) {
       clear();
       term = newTerm;
@@ -73,42 +70,26 @@ public final class Overlay {
    * Applies a push outside the log.
    *
    * @param pushTerm the leader's term: what is of an earlier one is dropped first
+   * @param model see {@link StepMark} for its id
    * @param mark the part of a worker's step that it is
    * @param known the parameters of its parts, which were checked
    */
   public Outcome push(
-      long pushTerm, PushCommand push, @Nullable StepMark mark, Map<Long, ParameterRecord> known) {
+      long pushTerm,
+      long model,
+      PushCommand push,
+      @Nullable StepMark mark,
+      Map<Long, ParameterRecord> known) {
     synchronized (lock) {
       enter(pushTerm);
-      Outcome objection = objection(push, mark);
+      Outcome objection = taken.objection(model, push.tags(), mark);
       if (objection != null) {
         return objection;
       }
       apply(push, known);
-      for (Tag tag : push.tags()) {
-        sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
-      }
-      if (mark != null) {
-        steps.applied(mark, mark.pieces().getFirst(), push.tags().getFirst().session());
-      }
+      taken.applied(model, push.tags(), mark);
       return Outcome.APPLIED;
     }
-  }
-
-  private @Nullable Outcome objection(PushCommand push, @Nullable StepMark mark) {
-    for (Tag tag : push.tags()) {
-      Sessions.Verdict verdict = sessions.verdict(tag.session(), tag.seq());
-      if (verdict != Sessions.Verdict.NEW) {
-        return verdict == Sessions.Verdict.DUPLICATE ? Outcome.DUPLICATE : Outcome.WINDOW_FULL;
-      }
-    }
-    if (mark == null) {
-      return null;
-    }
-    if (!steps.knows(mark.model())) { // it goes on from the last checkpoint
-      steps.put(mark.model(), checkpointed.copy(mark.model()));
-    }
-    return steps.objection(mark, mark.pieces().getFirst(), push.tags().getFirst().session());
   }
 
   private void apply(PushCommand push, Map<Long, ParameterRecord> known) {
@@ -143,11 +124,6 @@ public final class Overlay {
       offset += part.payloadBytes();
     }
     pushes++;
-  }
-
-  /** The steps of models that were pushed to since the term began. */
-  StepTable steps() {
-    return steps;
   }
 
   /** Puts a block in the place of the one before it; false: there is none yet. */
@@ -193,13 +169,6 @@ public final class Overlay {
     }
   }
 
-  /** How far it has counted the ranks of a model, for the log; null: it has not. */
-  public byte @Nullable [] steps(long model) {
-    synchronized (lock) {
-      return steps.knows(model) ? steps.copy(model).toBytes() : null;
-    }
-  }
-
   /** Forgets blocks that the log holds now, unless a push has changed them since. */
   public void logged(Map<BlockKey, Unit> logged) {
     synchronized (lock) {
@@ -233,8 +202,6 @@ public final class Overlay {
   void clear() {
     units.values().forEach(Unit::release);
     units.clear();
-    sessions.clear();
-    steps.clear();
     bytes = 0;
   }
 }

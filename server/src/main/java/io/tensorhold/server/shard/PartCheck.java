@@ -100,6 +100,13 @@ public final class PartCheck {
           "value",
           part.codec().label());
     }
+    if (op == Operation.RESTORE) {
+      throw new Refusal(
+          Reason.REQUEST_INVALID,
+          "RESTORE is for rows of tables: %s is a tensor, use ASSIGN".formatted(name),
+          "parameter",
+          name);
+    }
     if (part.codec() == Codec.RAW && op != Operation.ASSIGN) {
       throw new Refusal(
           Reason.CODEC_INVALID,

@@ -1,8 +1,10 @@
 package io.tensorhold.server.shard;
 
 import io.tensorhold.numerics.Codec;
+import io.tensorhold.server.base.HeldMemory;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -13,6 +15,8 @@ import org.jspecify.annotations.Nullable;
  * @param factors what took sums over blocks to know; null if nobody summed
  * @param received the block that an ASSIGN of one whole block makes, when its payload was received
  *     in place: {@code payload} is its weights. It may be adopted instead of copied
+ * @param memory whose content {@code payload} is, so that it can be kept beyond a call by holding
+ *     it; null: the payload is its owner's alone
  */
 public record PushCommand(
     List<Tag> tags,
@@ -20,16 +24,32 @@ public record PushCommand(
     List<Part> parts,
     MemorySegment payload,
     @Nullable Factors factors,
-    @Nullable Unit received) {
+    @Nullable Unit received,
+    @Nullable HeldMemory memory) {
 
-  /** A push without factors, whose payload is memory of its own. */
+  /** A push without factors, whose payload is its owner's. */
   public PushCommand(List<Tag> tags, Operation operation, List<Part> parts, MemorySegment payload) {
-    this(tags, operation, parts, payload, null, null);
+    this(tags, operation, parts, payload, null, null, null);
+  }
+
+  /** A push without factors, whose payload is the content of memory. */
+  public PushCommand(List<Tag> tags, Operation operation, List<Part> parts, HeldMemory memory) {
+    this(tags, operation, parts, memory.content(), null, null, memory);
   }
 
   /** The same push with factors. */
   public PushCommand with(Factors known) {
-    return new PushCommand(tags, operation, parts, payload, known, received);
+    return new PushCommand(tags, operation, parts, payload, known, received, memory);
+  }
+
+  /** Holds the payload's memory, which it must have, once more. */
+  public void hold() {
+    Objects.requireNonNull(memory).hold();
+  }
+
+  /** Lets go of the payload's memory, which it must have. */
+  public void release() {
+    Objects.requireNonNull(memory).release();
   }
 
   /** Whether a part says which values it was computed at. */
@@ -63,7 +83,9 @@ public record PushCommand(
     /** Elements grow by the payload. */
     ADD(2),
     /** The payload is a gradient for the parameter's optimizer. */
-    GRADIENT(3);
+    GRADIENT(3),
+    /** Rows alone: weights, optimizer state and steps become the payload. */
+    RESTORE(4);
 
     final int id;
 
@@ -77,7 +99,7 @@ public record PushCommand(
           return operation;
         }
       }
-      throw new IllegalArgumentException("operation in the log: value=%d known=1..3".formatted(id));
+      throw new IllegalArgumentException("operation in the log: value=%d known=1..4".formatted(id));
     }
   }
 
@@ -115,7 +137,7 @@ public record PushCommand(
     }
 
     /** Elements of the payload of a block of so many elements. */
-    long elements(int blockElements) {
+    public long elements(int blockElements) {
       if (runs.length == 0) {
         return blockElements;
       }

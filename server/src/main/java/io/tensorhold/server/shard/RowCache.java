@@ -279,6 +279,15 @@ final class RowCache {
     return collect(USED, rows);
   }
 
+  /** Keys of the rows that disk may not have, rising. */
+  long[] unflushedKeys() {
+    int count = 0;
+    for (byte flag : flags) {
+      count += (flag & (DIRTY | FLUSHING)) != 0 ? 1 : 0;
+    }
+    return collect(DIRTY | FLUSHING, count);
+  }
+
   private long[] collect(int flag, int count) {
     long[] found = new long[count];
     int next = 0;

@@ -4,6 +4,7 @@ import static java.util.Objects.requireNonNull;
 
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
+import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.store.RowReads;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -26,10 +27,10 @@ public final class RowOverlay {
   private final Object lock;
   private final long limit;
   private final RowUpdate update;
+  private final OverlayPushes taken;
   private final Base base;
   private final TreeMap<Long, RowCache> caches = new TreeMap<>(Long::compareUnsigned);
   private final TreeMap<Long, RowCache> sealed = new TreeMap<>(Long::compareUnsigned);
-  private final Sessions sessions = new Sessions();
   private int[] slots = new int[RowReads.MOST];
   private long term;
   private long pushes;
@@ -39,11 +40,13 @@ public final class RowOverlay {
    *
    * @param lock the machine: public methods take it, the others run under it
    * @param limit of bytes
+   * @param taken which pushes the overlays have
    */
-  RowOverlay(Object lock, long limit, RowUpdate update, Base base) {
+  RowOverlay(Object lock, long limit, RowUpdate update, OverlayPushes taken, Base base) {
     this.lock = lock;
     this.limit = limit;
     this.update = update;
+    this.taken = taken;
     this.base = base;
   }
 
@@ -55,6 +58,7 @@ public final class RowOverlay {
 
   /** Begins a term: what another one left is dropped. */
   void enter(long newTerm) {
+    taken.enter(newTerm);
     if (newTerm != term) {
       clear();
       term = newTerm;
@@ -79,20 +83,26 @@ public final class RowOverlay {
    * Applies a push outside the log.
    *
    * @param pushTerm the leader's term: what is of an earlier one is dropped first
+   * @param model see {@link StepMark} for its id
+   * @param mark the part of a worker's step that it is
    * @param table which was checked
    */
-  public Outcome push(long pushTerm, RowsCommand push, ParameterRecord table) {
+  public Outcome push(
+      long pushTerm, long model, RowsCommand push, @Nullable StepMark mark, ParameterRecord table) {
     synchronized (lock) {
       enter(pushTerm);
-      return push(push, table);
+      List<Tag> tags = List.of(push.tag());
+      Outcome objection = taken.objection(model, tags, mark);
+      if (objection != null) {
+        return objection;
+      }
+      apply(push, table);
+      taken.applied(model, tags, mark);
+      return Outcome.APPLIED;
     }
   }
 
-  private Outcome push(RowsCommand push, ParameterRecord table) {
-    Outcome objection = sessions.verdict(push.tag().session(), push.tag().seq()).objection;
-    if (objection != null) {
-      return objection;
-    }
+  private void apply(RowsCommand push, ParameterRecord table) {
     RowCache rows = caches.computeIfAbsent(table.id(), id -> new RowCache(table.rowBytes(), limit));
     long[] keys = push.keys();
     if (slots.length < keys.length) {
@@ -104,7 +114,7 @@ public final class RowOverlay {
       fresh += slots[i] == RowCache.ABSENT ? 1 : 0;
     }
     requireRoom(rows, fresh);
-    long valueBytes = RowUpdate.bytes(table, push.codec());
+    long valueBytes = RowUpdate.bytes(table, push);
     for (int from = 0; from < keys.length; from += RowReads.MOST) {
       int to = Math.min(keys.length, from + RowReads.MOST);
       if (fresh > 0) {
@@ -119,8 +129,6 @@ public final class RowOverlay {
       }
     }
     pushes++;
-    sessions.applied(push.tag().session(), push.tag().seq(), push.tag().ackedBelow(), pushes);
-    return Outcome.APPLIED;
   }
 
   /**
@@ -251,6 +259,5 @@ public final class RowOverlay {
       some.values().forEach(RowCache::close);
       some.clear();
     }
-    sessions.clear();
   }
 }

@@ -106,7 +106,7 @@ final class RowTier {
     return caches.values().stream().mapToLong(RowCache::unflushedBytes).sum();
   }
 
-  ShardMachine.Pressure pressure() {
+  Pressure pressure() {
     long dirty = 0;
     long unflushed = 0;
     for (RowCache cache : caches.values()) {
@@ -114,9 +114,9 @@ final class RowTier {
       unflushed += cache.unflushedBytes();
     }
     if (dirty > budget / 2 || unflushed > budget - budget / 4) {
-      return ShardMachine.Pressure.NOW;
+      return Pressure.NOW;
     }
-    return dirty > budget / 4 ? ShardMachine.Pressure.SOON : ShardMachine.Pressure.NONE;
+    return dirty > budget / 4 ? Pressure.SOON : Pressure.NONE;
   }
 
   /** Forgets tables, known to the log or only read so far. */

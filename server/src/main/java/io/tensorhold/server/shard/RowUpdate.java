@@ -10,12 +10,18 @@ import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.shard.PushCommand.Operation;
 import io.tensorhold.server.store.RowLayout;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
 
 /**
  * The arithmetic of a row: what it begins as, and what a push makes of it, as {@link BlockUpdate}
  * does for a block of so many elements.
  */
 final class RowUpdate implements AutoCloseable {
+  /** Steps of a whole row, before its weights. */
+  static final ValueLayout.OfInt STEPS =
+      ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
   private final Kernels kernels;
   private MemorySegment weightScratch = OffHeap.allocate(0);
   private MemorySegment valueScratch = OffHeap.allocate(0);
@@ -107,6 +113,12 @@ final class RowUpdate implements AutoCloseable {
     int dim = table.form().dim();
     Operation operation = push.operation();
     long weights = row + RowLayout.HEADER_BYTES;
+    if (operation == Operation.RESTORE) {
+      RowLayout.setStep(memory, row, Integer.toUnsignedLong(values.get(STEPS, valuesAt)));
+      long bytes = (long) table.rowBytes() - RowLayout.HEADER_BYTES;
+      MemorySegment.copy(values, valuesAt + STEPS.byteSize(), memory, weights, bytes);
+      return;
+    }
     if (operation == Operation.ASSIGN && push.codec() == table.codec()) {
       MemorySegment.copy(values, valuesAt, memory, weights, table.rowWeightBytes());
       return;
@@ -157,6 +169,7 @@ final class RowUpdate implements AutoCloseable {
     switch (operation) {
       case ASSIGN -> MemorySegment.copy(x, at, weights, weightsAt, 4L * dim);
       case ADD -> kernels.add(weights, weightsAt, x, at, dim);
+      case RESTORE -> throw new IllegalArgumentException("a whole row is not computed with");
       case GRADIENT -> {
         UpdateRule rule = table.rule();
         RowLayout.setStep(memory, row, RowLayout.step(memory, row) + 1);
@@ -180,6 +193,16 @@ final class RowUpdate implements AutoCloseable {
             stateScratch);
       }
     }
+  }
+
+  /** Bytes of a row in the values of a push. */
+  static long bytes(ParameterRecord table, RowsCommand push) {
+    return push.operation() == Operation.RESTORE ? wholeBytes(table) : bytes(table, push.codec());
+  }
+
+  /** Bytes of a whole row: its steps, weights and optimizer state. */
+  static long wholeBytes(ParameterRecord table) {
+    return STEPS.byteSize() + table.rowBytes() - RowLayout.HEADER_BYTES;
   }
 
   /** Bytes of a row's weights under a codec. */

@@ -1,7 +1,6 @@
 package io.tensorhold.server.shard;
 
 import io.tensorhold.numerics.Codec;
-import io.tensorhold.numerics.DType;
 import io.tensorhold.server.base.Limits;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
@@ -53,8 +52,20 @@ public final class RowsCheck {
           "parameter",
           name);
     }
+    if (push.operation() == Operation.RESTORE && codec != table.codec()) {
+      throw new Refusal(
+          Reason.CODEC_INVALID,
+          "rows of %s are restored as they are stored: value=%s expected=%s"
+              .formatted(name, codec.label(), table.codec().label()),
+          "parameter",
+          name,
+          "value",
+          codec.label(),
+          "expected",
+          table.codec().label());
+    }
     checkKeys(name, push.keys(), 0, push.keys().length);
-    long rowBytes = codec.bytes(DType.F32, table.form().dim());
+    long rowBytes = RowUpdate.bytes(table, push);
     long expected = rowBytes * push.keys().length;
     if (valueBytes != expected) {
       throw new Refusal(

@@ -4,6 +4,8 @@ import io.tensorhold.server.base.Limits;
 import java.io.DataInput;
 import java.io.DataOutput;
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -72,6 +74,19 @@ final class Sessions {
   void applied(long session, long seq, long ackedBelow, long order) {
     Seen seen = sessions.computeIfAbsent(session, id -> new Seen());
     seen.applied.add(seq);
+    pushed(session, seen, ackedBelow, order);
+  }
+
+  /** Marks as applied what another had marked so of a session; {@code order} as of one push. */
+  void adopt(AppliedPushes pushes, long order) {
+    Seen seen = sessions.computeIfAbsent(pushes.session(), id -> new Seen());
+    for (long seq : pushes.seqs()) {
+      seen.applied.add(seq);
+    }
+    pushed(pushes.session(), seen, pushes.low(), order);
+  }
+
+  private void pushed(long session, Seen seen, long ackedBelow, long order) {
     seen.low = Math.max(seen.low, ackedBelow);
     seen.applied.headSet(seen.low).clear();
     byLastPush.remove(new LastPush(seen.lastIndex, session));
@@ -84,6 +99,18 @@ final class Sessions {
         forgotten = eldest;
       }
     }
+  }
+
+  /** The applied pushes of every session, those first that pushed longest ago. */
+  List<AppliedPushes> all() {
+    List<AppliedPushes> all = new ArrayList<>();
+    for (LastPush last : byLastPush) {
+      Seen seen = sessions.get(last.session);
+      all.add(
+          new AppliedPushes(
+              last.session, seen.low, seen.applied.stream().mapToLong(Long::longValue).toArray()));
+    }
+    return all;
   }
 
   @Nullable Long lowWater(long session) {

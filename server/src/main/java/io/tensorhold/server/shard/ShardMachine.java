@@ -33,6 +33,7 @@ public final class ShardMachine implements AutoCloseable {
   private final ShardStore store;
   private final MemoryTier tier;
   private final BlockUpdate update;
+  private final OverlayPushes pushes;
   private final Overlay overlay;
   private final ShardRows rows;
   private final ShardState state;
@@ -42,16 +43,6 @@ public final class ShardMachine implements AutoCloseable {
   private long flushedTerm;
   private boolean closed;
 
-  /** How urgently dirty blocks want to be flushed. */
-  public enum Pressure {
-    /** Not at all. */
-    NONE,
-    /** In the background. */
-    SOON,
-    /** Before the next entry is applied. */
-    NOW
-  }
-
   /** A machine at the state that the store holds. */
   @SuppressWarnings("this-escape") // as a lock
   public ShardMachine(int shard, ShardStore store, long memoryBudget, Kernels kernels) {
@@ -59,9 +50,10 @@ public final class ShardMachine implements AutoCloseable {
     this.store = store;
     this.update = new BlockUpdate(kernels);
     this.state = ShardState.of(store);
-    this.rows = new ShardRows(this, store, state, parameters, memoryBudget / 2, kernels);
+    this.pushes = new OverlayPushes(this, state);
+    this.rows = new ShardRows(this, store, state, parameters, pushes, memoryBudget / 2, kernels);
     this.tier = new MemoryTier(() -> memoryBudget - Math.min(memoryBudget / 2, rows.bytes()));
-    this.overlay = new Overlay(this, memoryBudget / 2, update, state.steps, this::copyForOverlay);
+    this.overlay = new Overlay(this, memoryBudget / 2, update, pushes, this::copyForOverlay);
     parameters.read(store);
     flushedIndex = state.index;
     flushedTerm = state.term;
@@ -91,7 +83,9 @@ public final class ShardMachine implements AutoCloseable {
             case Entry.Command.Register(ParameterRecord parameter) -> register(parameter).id;
             case Entry.Command.Drop(long first, long last) -> drop(first, last).id;
             case Entry.Command.Put put -> put(index, put).id;
-            case Entry.Command.Rows(RowsCommand push) -> rows.push(index, push).id;
+            case Entry.Command.Rows(RowsCommand push, StepMark mark) ->
+                rows.push(index, push, mark).id;
+            case Entry.Command.Pushes(List<AppliedPushes> applied) -> state.adopt(applied).id;
             case Entry.Command.PutRows(RowsPut put) -> rows.put(index, put).id;
           };
     }
@@ -108,7 +102,7 @@ public final class ShardMachine implements AutoCloseable {
   }
 
   private Outcome push(long index, PushCommand push, @Nullable StepMark mark) {
-    Outcome objection = state.objection(push, mark);
+    Outcome objection = state.objection(push.tags(), mark);
     if (objection != null) {
       return objection;
     }
@@ -126,14 +120,12 @@ public final class ShardMachine implements AutoCloseable {
       }
       offset += part.payloadBytes();
     }
-    state.applied(push, mark);
+    state.applied(push.tags(), mark);
     return Outcome.APPLIED;
   }
 
   private Outcome claim(Entry.Command.Claim claim) {
-    if (overlay.steps().knows(claim.model())) {
-      overlay.steps().claim(claim, state.dropped);
-    }
+    pushes.claim(claim);
     return state.steps.claim(claim, state.dropped);
   }
 
@@ -147,7 +139,7 @@ public final class ShardMachine implements AutoCloseable {
   private Outcome drop(long first, long last) {
     state.dropped.add(first, last);
     state.steps.drop(first, last);
-    overlay.steps().drop(first, last);
+    pushes.drop(first, last);
     overlay.removeIf(key -> DroppedParameters.between(first, key.parameter(), last));
     tier.removeIf(key -> DroppedParameters.between(first, key.parameter(), last), deletions::add);
     List<ParameterRecord> gone = parameters.drop(id -> DroppedParameters.between(first, id, last));
@@ -229,7 +221,7 @@ public final class ShardMachine implements AutoCloseable {
 
   /** What would become of a push now, if not APPLIED; null: nothing stands against it. */
   public synchronized @Nullable Outcome objection(PushCommand push, @Nullable StepMark mark) {
-    return state.objection(push, mark);
+    return state.objection(push.tags(), mark);
   }
 
   /**
@@ -237,7 +229,7 @@ public final class ShardMachine implements AutoCloseable {
    * StepMark} for its id.
    */
   public synchronized Map<Integer, RankStep> ranks(long model) {
-    return (overlay.steps().knows(model) ? overlay.steps() : state.steps).ranks(model);
+    return pushes.ranks(model);
   }
 
   /** The last step that a model's ranks have closed together. */
@@ -260,7 +252,12 @@ public final class ShardMachine implements AutoCloseable {
     return state.dropped.contains(first) && state.dropped.contains(last);
   }
 
-  /** What the pushes to CHECKPOINTED models have made beside the log; atomic as this is. */
+  /** Which pushes to CHECKPOINTED models were applied beside the log; atomic as this is. */
+  public OverlayPushes overlayPushes() {
+    return pushes;
+  }
+
+  /** What they have made of blocks; atomic as this is. */
   public Overlay overlay() {
     return overlay;
   }

@@ -3,7 +3,7 @@ package io.tensorhold.server.shard;
 import io.tensorhold.numerics.Codec;
 import io.tensorhold.numerics.Kernels;
 import io.tensorhold.server.base.Refusal;
-import io.tensorhold.server.base.RowKey;
+import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.store.RowLayout;
 import io.tensorhold.server.store.RowReads;
 import io.tensorhold.server.store.ShardStore;
@@ -27,18 +27,19 @@ public final class ShardRows {
   /** Rows looked up together: those that are found are used before the others push them out. */
   private static final int CHUNK = RowReads.MOST;
 
-  private final Object lock;
-  private final ShardStore store;
+  final Object lock;
+  final ShardStore store;
   private final ShardState state;
   private final ParameterTable parameters;
   private final RowTier tier;
   private final RowOverlay overlay;
   private final RowUpdate update;
-  private final RowReads reads;
+  final RowReads reads;
   private final TreeSet<Long> deletions = new TreeSet<>(Long::compareUnsigned);
   private final long[] missed = new long[CHUNK];
   private final int[] missedAt = new int[CHUNK];
   private int[] slots = new int[CHUNK];
+  boolean closed;
   private long rowsRead;
   private long rowsFromDisk;
 
@@ -47,6 +48,7 @@ public final class ShardRows {
       ShardStore store,
       ShardState state,
       ParameterTable parameters,
+      OverlayPushes pushes,
       long budget,
       Kernels kernels) {
     this.lock = lock;
@@ -55,13 +57,14 @@ public final class ShardRows {
     this.parameters = parameters;
     this.tier = new RowTier(budget, store);
     this.update = new RowUpdate(kernels);
-    this.overlay = new RowOverlay(lock, budget / 2, update, this::bring);
+    this.overlay = new RowOverlay(lock, budget / 2, update, pushes, this::bring);
     this.reads = store.rowReads();
   }
 
   /** Applies a push of the log. */
-  Outcome push(long index, RowsCommand push) {
-    Outcome objection = state.objection(push.tag());
+  Outcome push(long index, RowsCommand push, @Nullable StepMark mark) {
+    List<Tag> tags = List.of(push.tag());
+    Outcome objection = state.objection(tags, mark);
     if (objection != null) {
       return objection;
     }
@@ -70,7 +73,7 @@ public final class ShardRows {
       return Outcome.INVALID;
     }
     push(index, push, table);
-    state.applied(push.tag());
+    state.applied(tags, mark);
     return Outcome.APPLIED;
   }
 
@@ -85,7 +88,7 @@ public final class ShardRows {
   }
 
   private void push(long index, RowsCommand push, ParameterRecord table) {
-    long valueBytes = RowUpdate.bytes(table, push.codec());
+    long valueBytes = RowUpdate.bytes(table, push);
     update(
         table,
         push.keys(),
@@ -273,6 +276,23 @@ public final class ShardRows {
     }
   }
 
+  /** A walk over the rows of a table that were written, by rising key; the caller closes it. */
+  public RowScan scan(ParameterRecord table, long from) {
+    synchronized (lock) {
+      return new RowScan(this, table, from);
+    }
+  }
+
+  /** Where rows are to be looked for, the newest first, before disk. */
+  RowCache[] layers(ParameterRecord table) {
+    return overlay.over(tier.of(table), table.id());
+  }
+
+  /** Keys of a layer's rows that disk may not have. */
+  long[] unflushedKeys(ParameterRecord table, RowCache layer) {
+    return layer.equals(tier.get(table.id())) ? layer.unflushedKeys() : layer.sortedKeys();
+  }
+
   /** What the pushes to CHECKPOINTED models have made of rows beside the log. */
   public RowOverlay overlay() {
     return overlay;
@@ -331,7 +351,7 @@ public final class ShardRows {
     }
   }
 
-  ShardMachine.Pressure pressure() {
+  Pressure pressure() {
     return tier.pressure();
   }
 
@@ -366,30 +386,12 @@ public final class ShardRows {
   }
 
   /** Gives every row of a table of the replicated state. */
-  void forEach(ParameterRecord table, RowConsumer consumer) {
-    RowCache cache = tier.of(table);
-    for (long key : cache.sortedKeys()) {
-      int slot = cache.find(key);
-      consumer.accept(
-          new RowKey(table.id(), key),
-          cache.page(slot).asSlice(cache.offset(slot), cache.rowBytes()));
-    }
-    store.forEachRow(
-        table.id(),
-        (key, row) -> {
-          if (cache.find(key) == RowCache.ABSENT) {
-            consumer.accept(new RowKey(table.id(), key), row);
-          }
-          return true;
-        });
-  }
-
-  /** Takes a row; its bytes are valid for the call. */
-  interface RowConsumer {
-    void accept(RowKey key, MemorySegment row);
+  void forEach(ParameterRecord table, RowScan.RowConsumer consumer) {
+    RowScan.forEach(store, tier.of(table), table, consumer);
   }
 
   void close() {
+    closed = true;
     tier.clear();
     overlay.clear();
     update.close();

@@ -9,6 +9,7 @@ import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -44,9 +45,9 @@ final class ShardState {
     return ByteBuffer.wrap(record).getLong(1 + Long.BYTES);
   }
 
-  /** What stands against a push, whole; null: nothing. */
-  @Nullable Outcome objection(PushCommand push, @Nullable StepMark mark) {
-    for (Tag tag : push.tags()) {
+  /** What stands against a push, of blocks or of rows, whole; null: nothing. */
+  @Nullable Outcome objection(List<Tag> tags, @Nullable StepMark mark) {
+    for (Tag tag : tags) {
       Outcome known = sessions.verdict(tag.session(), tag.seq()).objection;
       if (known != null) {
         return known;
@@ -55,11 +56,11 @@ final class ShardState {
     if (mark == null) {
       return null;
     }
-    if (dropped.contains(mark.model()) || mark.pieces().size() != push.tags().size()) {
+    if (dropped.contains(mark.model()) || mark.pieces().size() != tags.size()) {
       return Outcome.INVALID;
     }
     for (int i = 0; i < mark.pieces().size(); i++) {
-      Outcome known = steps.objection(mark, mark.pieces().get(i), push.tags().get(i).session());
+      Outcome known = steps.objection(mark, mark.pieces().get(i), tags.get(i).session());
       if (known != null) {
         return known;
       }
@@ -67,22 +68,20 @@ final class ShardState {
     return null;
   }
 
-  /** What stands against a push of rows; null: nothing. */
-  @Nullable Outcome objection(Tag tag) {
-    return sessions.verdict(tag.session(), tag.seq()).objection;
-  }
-
-  /** Counts a push of rows that was applied. */
-  void applied(Tag tag) {
-    pushes++;
-    sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
+  /** Takes up which pushes a leader's overlay had at a checkpoint of a CHECKPOINTED model. */
+  Outcome adopt(List<AppliedPushes> checkpointed) {
+    for (AppliedPushes some : checkpointed) {
+      pushes++;
+      sessions.adopt(some, pushes);
+    }
+    return Outcome.APPLIED;
   }
 
   /** Counts a push that was applied. */
-  void applied(PushCommand push, @Nullable StepMark mark) {
+  void applied(List<Tag> tags, @Nullable StepMark mark) {
     pushes++;
-    for (int i = 0; i < push.tags().size(); i++) {
-      Tag tag = push.tags().get(i);
+    for (int i = 0; i < tags.size(); i++) {
+      Tag tag = tags.get(i);
       sessions.applied(tag.session(), tag.seq(), tag.ackedBelow(), pushes);
       if (mark != null) {
         steps.applied(mark, mark.pieces().get(i), tag.session());

@@ -43,8 +43,11 @@ public record StepMark(
 
   /** Bytes in the log. */
   int bytes() {
-    int ofFactors = factors == null ? 0 : factors.bytes();
-    return 8 + 8 + 4 + 4 + 1 + 2 + 8 * pieces.size() + ofFactors;
+    return bytes(pieces.size(), factors);
+  }
+
+  static int bytes(int pieces, @Nullable StepFactors factors) {
+    return 8 + 8 + 4 + 4 + 1 + 2 + 8 * pieces + (factors == null ? 0 : factors.bytes());
   }
 
   void write(ByteBuffer out) {

@@ -285,11 +285,16 @@ public final class ShardStore implements AutoCloseable {
    * Gives the stored rows of a table, in the order of their keys, until the consumer has enough.
    */
   public void forEachRow(long table, RowVisitor consumer) {
+    forEachRow(table, Long.MIN_VALUE, consumer);
+  }
+
+  /** The same, from a key on. */
+  public void forEachRow(long table, long from, RowVisitor consumer) {
     try (Slice to = new Slice(StoreKeys.rowsEnd(table));
         ReadOptions read = new ReadOptions().setIterateUpperBound(to).setFillCache(false);
         RocksIterator at = database.newIterator(read)) {
       boolean more = true;
-      for (at.seek(StoreKeys.firstRow(table)); more && at.isValid(); at.next()) {
+      for (at.seek(StoreKeys.row(table, from)); more && at.isValid(); at.next()) {
         MemorySegment row = MemorySegment.ofArray(at.value());
         RowKey key = StoreKeys.rowKey(at.key());
         String fault = RowLayout.fault(row);

@@ -15,7 +15,6 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.LongSupplier;
@@ -50,38 +49,50 @@ import org.slf4j.LoggerFactory;
 final class BspGate {
   private static final Logger logger = LoggerFactory.getLogger(BspGate.class);
 
-  private final long limitBytes;
+  private final GradientRoom room;
   private final Kernels kernels;
   private final StepLog log;
   private final Roster roster;
   private final LongSupplier nanos;
   private final TreeMap<StepKey, GatheredStep> steps = new TreeMap<>();
-  private long bytes;
 
-  /** A step whose missing ranks are late. */
-  private record Overdue(StepKey key, GatheredStep step, StepPush any, Set<Integer> missing) {}
-
-  BspGate(long limitBytes, Kernels kernels, StepLog log, Roster roster, LongSupplier nanos) {
-    this.limitBytes = limitBytes;
+  BspGate(GradientRoom room, Kernels kernels, StepLog log, Roster roster, LongSupplier nanos) {
+    this.room = room;
     this.kernels = kernels;
     this.log = log;
     this.roster = roster;
     this.nanos = nanos;
   }
 
-  /** Adds a rank's gradients, or the factors that it has brought; the last rank sends on. */
+  /**
+   * Adds a rank's gradients, or the factors that it has brought; the last rank sends on. The
+   * payload stays where it is, and as it was sent: its memory is held here.
+   */
   CompletableFuture<PushDone> contribute(StepPush push) {
     CompletableFuture<PushDone> done = new CompletableFuture<>();
     if (push.withoutPayload()) {
       decide(push, done);
     } else {
-      PushCommand own = Gradients.decoded(kernels, push.push(), push.parameters());
-      place(new Contribution(push.with(own), done));
+      push.push().hold();
+      admit(new Contribution(push, done));
     }
     return done;
   }
 
-  private void place(Contribution mine) {
+  /** Gives a contribution, and the hold of its payload, a place; or lets go of it. */
+  private void admit(Contribution mine) {
+    boolean placed = false;
+    try {
+      placed = place(mine);
+    } finally {
+      if (!placed) {
+        mine.release();
+      }
+    }
+  }
+
+  /** Gives a contribution a place; false: it has its answer already. */
+  private boolean place(Contribution mine) {
     StepKey key = StepKey.of(mine.push());
     Contribution former = null;
     boolean reopened = false;
@@ -93,23 +104,26 @@ final class BspGate {
         Outcome objection = log.objection(mine.push().mark(), mine.push().push());
         if (objection != null) {
           answer(mine, objection);
-          return;
+          return false;
         }
         step = new GatheredStep(nanos.getAsLong());
       }
-      reserve(mine);
+      room.take(mine.bytes());
       if (step.sent || (step.fixed && !step.arrived.containsKey(mine.push().rank()))) {
         step.late.add(mine);
-        return;
+        return true;
       }
       try {
         former = step.take(mine);
       } catch (Refusal e) {
-        bytes -= mine.bytes();
+        room.give(mine.bytes());
         throw e;
       }
       steps.put(key, step);
-      bytes -= former == null ? 0 : former.bytes();
+      if (former != null) {
+        room.give(former.bytes());
+        former.release();
+      }
       if (step.fixed && mine.takesOver(former)) {
         remove(key, step);
         reopened = true;
@@ -124,6 +138,7 @@ final class BspGate {
     } else {
       proceed(key, step, mine.push().factors());
     }
+    return true;
   }
 
   /**
@@ -213,7 +228,7 @@ final class BspGate {
       if (failure == null) {
         contribution.done().complete(new PushDone(0, key.term(), false, sums, null));
       } else {
-        contribution.done().completeExceptionally(failure);
+        contribution.refuse(failure);
       }
     }
   }
@@ -223,34 +238,28 @@ final class BspGate {
     StepSums known = step.sums;
     float scale = asked != null ? asked : known != null ? known.gradientScale() : 1;
     if (known == null || known.gradientScale() != scale) {
-      PushCommand mean = step.mean(kernels);
-      PushCommand scaled =
-          mean.with(StepFactors.scale(scale).of(step.any().mark().model(), mean.parts()));
-      step.sums = new StepSums(scale, log.measure(scaled, step.any().parameters()));
+      PushCommand mean = step.mean(kernels, step.mark(null));
+      try {
+        PushCommand scaled =
+            mean.with(StepFactors.scale(scale).of(step.any().mark().model(), mean.parts()));
+        step.sums = new StepSums(scale, log.measure(scaled, step.any().parameters()));
+      } finally {
+        mean.release();
+      }
       step.since = nanos.getAsLong();
     }
-  }
-
-  private void reserve(Contribution mine) {
-    if (bytes + mine.bytes() > limitBytes) {
-      throw new Refusal(
-          Reason.LIMIT,
-          "gradients that wait for other ranks take %d bytes, limit=%d"
-              .formatted(bytes, limitBytes),
-          "limit-name",
-          "bsp-buffer",
-          "value",
-          bytes,
-          "limit",
-          limitBytes);
-    }
-    bytes += mine.bytes();
   }
 
   private void send(StepKey key, GatheredStep step, @Nullable StepFactors factors) {
     CompletableFuture<PushDone> sent;
     try {
-      sent = log.append(step.mark(factors), step.mean(kernels), step.any().parameters());
+      StepMark mark = step.mark(factors);
+      PushCommand mean = step.mean(kernels, mark);
+      try {
+        sent = log.append(mark, mean, step.any().parameters());
+      } finally {
+        mean.release();
+      }
     } catch (RuntimeException e) {
       sent = CompletableFuture.failedFuture(e);
     }
@@ -262,7 +271,7 @@ final class BspGate {
 
   private void remove(StepKey key, GatheredStep step) {
     steps.remove(key, step);
-    step.all().forEach(contribution -> bytes -= contribution.bytes());
+    step.all().forEach(contribution -> room.give(contribution.bytes()));
   }
 
   /** The log has answered: what waited for it gets its own answer, or its place again. */
@@ -275,10 +284,11 @@ final class BspGate {
     for (Contribution contribution : step.arrived.values()) {
       if (applied) {
         contribution.done().complete(done);
+        contribution.release();
       } else if (failure == null || Refusals.ofOneRank(failure)) {
         again(contribution);
       } else {
-        contribution.done().completeExceptionally(failure);
+        contribution.refuse(failure);
       }
     }
     step.late.forEach(this::again);
@@ -287,7 +297,7 @@ final class BspGate {
 
   private void again(Contribution contribution) {
     try {
-      place(contribution);
+      admit(contribution);
     } catch (RuntimeException e) {
       contribution.done().completeExceptionally(e);
     }
@@ -299,11 +309,8 @@ final class BspGate {
       contribution.done().completeExceptionally(refusal);
     } else {
       StepMark mark = contribution.push().mark();
-      contribution
-          .done()
-          .complete(
-              new PushDone(0, contribution.push().term(), true)
-                  .with(log.factors(mark.model(), mark.step())));
+      PushDone done = new PushDone(0, contribution.push().term(), true);
+      contribution.done().complete(done.with(log.factors(mark.model(), mark.step())));
     }
   }
 
@@ -323,9 +330,9 @@ final class BspGate {
           removed.addAll(entry.getValue().all());
         }
       }
-      removed.forEach(contribution -> bytes -= contribution.bytes());
+      removed.forEach(contribution -> room.give(contribution.bytes()));
     }
-    removed.forEach(contribution -> contribution.done().completeExceptionally(refusal));
+    removed.forEach(contribution -> contribution.refuse(refusal));
   }
 
   /** Does with steps whose ranks are late what their models say. */
@@ -356,27 +363,23 @@ final class BspGate {
   }
 
   private void late(Overdue overdue) {
-    StepKey key = overdue.key;
-    StepPush any = overdue.any;
-    Set<Integer> missing = overdue.missing;
-    String what =
-        "step %d of model \"%s\" (part %d) lacks %s after %d ms"
-            .formatted(
-                key.step(),
-                any.spec().getName(),
-                key.part(),
-                roster.describe(any.modelId(), missing),
-                any.patience() / 1_000_000);
-    switch (any.spec().getOnStraggler()) {
+    StepKey key = overdue.key();
+    String what = overdue.lacks(roster);
+    switch (overdue.any().spec().getOnStraggler()) {
       case PROCEED -> {
         logger.warn("{}: it is made without", what);
-        proceed(key, overdue.step, null);
+        proceed(key, overdue.step(), null);
       }
       case FAIL -> {
         logger.warn("{}: it fails", what);
         Refusal refusal =
             new Refusal(
-                Reason.STEP_FAILED, what, "step", key.step(), "missing-ranks", missing.toString());
+                Reason.STEP_FAILED,
+                what,
+                "step",
+                key.step(),
+                "missing-ranks",
+                overdue.missing().toString());
         removeIf(other -> other.equals(key), refusal);
       }
       default -> logger.warn("{}: it waits", what);

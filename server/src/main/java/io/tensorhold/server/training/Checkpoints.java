@@ -68,12 +68,13 @@ final class Checkpoints {
   static CompletableFuture<PushDone> push(
       ShardLog log,
       long term,
+      long model,
       PushCommand push,
       @Nullable StepMark mark,
       Set<ParameterRecord> parameters) {
     Map<Long, ParameterRecord> known = new HashMap<>();
     parameters.forEach(parameter -> known.put(parameter.id(), parameter));
-    return acknowledged(term, log.machine().overlay().push(term, push, mark, known));
+    return acknowledged(term, log.machine().overlay().push(term, model, push, mark, known));
   }
 
   /** The answer to a push whose outcome is known at once. */
@@ -87,8 +88,8 @@ final class Checkpoints {
 
   /**
    * Logs every block and every row of a model that changed since the last checkpoint, and then how
-   * far the ranks had come with them: what a crash in between leaves is a step that is to be made
-   * again, not one that is missing. One at a time on a shard.
+   * far the ranks had come with them, and which pushes they hold: what a crash in between leaves is
+   * to be made again, and not missing. One at a time on a shard.
    */
   static CompletableFuture<Checkpointed> log(
       ShardLog log,
@@ -104,11 +105,11 @@ final class Checkpoints {
     long last = model.getSpec().getParameters(count - 1).getId();
     ShardMachine machine = log.machine();
     NavigableMap<BlockKey, Unit> blocks;
-    byte[] steps;
-    synchronized (machine) { // blocks, rows and steps of one moment
+    List<byte[]> pushes;
+    synchronized (machine) { // blocks, rows, steps and pushes of one moment
       machine.rows().overlay().seal(term, first, last);
       blocks = machine.overlay().blocks(term, first, last);
-      steps = machine.overlay().steps(first);
+      pushes = machine.overlayPushes().checkpoint(first);
     }
     List<CompletableFuture<PushDone>> commands = new ArrayList<>();
     long bytes = 0;
@@ -124,11 +125,12 @@ final class Checkpoints {
               Math.min(unit.memory().byteSize(), Limits.TOUCHED_BYTES)));
     }
     RowCheckpoint sealed = new RowCheckpoint(log, queue, term, parameters);
-    CompletableFuture<Long> rows = sealed.run();
-    commands.add(
-        steps == null
-            ? rows.thenApply(index -> new PushDone(index, term, false))
-            : rows.thenCompose(index -> queue.command(Entry.steps(first, steps), Set.of(), 0)));
+    CompletableFuture<PushDone> before =
+        sealed.run().thenApply(index -> new PushDone(index, term, false));
+    for (byte[] entry : pushes) {
+      before = before.thenCompose(done -> queue.command(entry, Set.of(), 0));
+    }
+    commands.add(before);
     long total = bytes;
     return CompletableFuture.allOf(commands.toArray(CompletableFuture[]::new))
         .thenApply(

@@ -22,10 +22,21 @@ import org.jspecify.annotations.Nullable;
  * measured, and waits until a rank brings them. Then it is {@link #sent} to the log.
  */
 final class GatheredStep {
-  /** One rank's push, decoded, and its answer. */
+  /** One rank's push, whose payload is held, and its answer. */
   record Contribution(StepPush push, CompletableFuture<PushDone> done) {
     long bytes() {
       return push.push().payload().byteSize();
+    }
+
+    /** Lets go of the payload: this is not at the gate any more. */
+    void release() {
+      push.push().release();
+    }
+
+    /** Answers it, and lets go. */
+    void refuse(Throwable why) {
+      done.completeExceptionally(why);
+      release();
     }
 
     boolean takesOver(@Nullable Contribution former) {
@@ -154,8 +165,9 @@ final class GatheredStep {
         mark.model(), mark.step(), mark.part(), mark.parts(), true, pieces, factors);
   }
 
-  /** The mean of their gradients, with the tags of all. */
-  PushCommand mean(Kernels kernels) {
-    return Gradients.mean(kernels, arrived.values().stream().map(one -> one.push.push()).toList());
+  /** The mean of their gradients, with the tags of all; the caller releases its memory. */
+  PushCommand mean(Kernels kernels, StepMark mark) {
+    List<PushCommand> pushes = arrived.values().stream().map(one -> one.push.push()).toList();
+    return Gradients.mean(kernels, mark, pushes, any().parameters());
   }
 }

@@ -6,6 +6,7 @@ import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.Appended;
 import io.tensorhold.server.raft.ShardLog;
 import io.tensorhold.server.shard.Entry;
+import io.tensorhold.server.shard.EntryBytes;
 import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
@@ -38,14 +39,13 @@ public final class PushQueue {
   private int inFlight;
   private boolean sending;
 
-  @SuppressWarnings("ArrayRecordComponent") // bytes of a command, never changed
   private record Waiting(
-      byte[] command,
+      EntryBytes command,
       Set<ParameterRecord> parameters,
       long touched,
       CompletableFuture<PushDone> done) {}
 
-  private record Batch(List<byte[]> commands, List<Waiting> pushes) {}
+  private record Batch(List<EntryBytes> commands, List<Waiting> pushes) {}
 
   /** The queue of a shard. */
   public PushQueue(ShardLog log) {
@@ -59,13 +59,13 @@ public final class PushQueue {
    * @return ends when it is acknowledged as the log promises, or fails with a {@link Refusal}
    */
   public CompletableFuture<PushDone> push(PushCommand push, Set<ParameterRecord> parameters) {
-    return command(Entry.push(push), parameters, touched(push, parameters));
+    return command(EntryBytes.push(push), parameters, touched(push, parameters));
   }
 
   /** Queues a push that is a part of a step; otherwise as {@link #push}. */
   CompletableFuture<PushDone> step(
       StepMark mark, PushCommand push, Set<ParameterRecord> parameters) {
-    return command(Entry.step(mark, push), parameters, touched(push, parameters));
+    return command(EntryBytes.step(mark, push), parameters, touched(push, parameters));
   }
 
   private static long touched(PushCommand push, Set<ParameterRecord> parameters) {
@@ -83,6 +83,11 @@ public final class PushQueue {
   /** Queues an entry of one command; it may be joined with others. */
   public CompletableFuture<PushDone> command(
       byte[] command, Set<ParameterRecord> parameters, long touched) {
+    return command(EntryBytes.of(command), parameters, touched);
+  }
+
+  private CompletableFuture<PushDone> command(
+      EntryBytes command, Set<ParameterRecord> parameters, long touched) {
     Waiting push = new Waiting(command, parameters, touched, new CompletableFuture<>());
     synchronized (this) {
       waiting.add(push);
@@ -117,21 +122,21 @@ public final class PushQueue {
   }
 
   private Batch gather() {
-    List<byte[]> commands = new ArrayList<>();
+    List<EntryBytes> commands = new ArrayList<>();
     List<Waiting> pushes = new ArrayList<>();
     long bytes = 1;
     long touched = 0;
     while (!waiting.isEmpty()) {
       Waiting next = waiting.peek();
       if (!pushes.isEmpty()
-          && (bytes + next.command.length > Limits.ENTRY_TARGET_BYTES
+          && (bytes + next.command.size() > Limits.ENTRY_TARGET_BYTES
               || touched + next.touched > Limits.TOUCHED_BYTES)) {
         break;
       }
       waiting.remove();
       pushes.add(next);
       commands.add(next.command);
-      bytes += next.command.length;
+      bytes += next.command.size();
       touched += next.touched;
     }
     return new Batch(commands, pushes);
@@ -147,20 +152,21 @@ public final class PushQueue {
         }
       }
     }
-    List<byte[]> commands = new ArrayList<>(batch.commands);
+    List<EntryBytes> commands = new ArrayList<>(batch.commands);
     for (ParameterRecord parameter : unknown) {
-      commands.addFirst(Entry.register(parameter));
+      commands.addFirst(EntryBytes.of(Entry.register(parameter)));
     }
-    byte[] entry = Entry.of(commands);
-    if (entry.length > Limits.ENTRY_BYTES) {
+    EntryBytes entry = EntryBytes.join(commands);
+    if (entry.size() > Limits.ENTRY_BYTES) {
+      entry.release();
       throw new Refusal(
           Reason.LIMIT,
           "a push makes a log entry of %d bytes, limit=%d: send fewer blocks at once"
-              .formatted(entry.length, Limits.ENTRY_BYTES),
+              .formatted(entry.size(), Limits.ENTRY_BYTES),
           "limit-name",
           "entry-bytes",
           "value",
-          entry.length,
+          entry.size(),
           "limit",
           Limits.ENTRY_BYTES);
     }
@@ -192,6 +198,7 @@ public final class PushQueue {
       }
     }
     for (Waiting push : failed) {
+      push.command.release();
       push.done.completeExceptionally(cause(failure));
     }
     send();

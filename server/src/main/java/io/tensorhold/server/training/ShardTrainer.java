@@ -38,12 +38,12 @@ final class ShardTrainer implements StepLog {
   private final LongAdder waitedTogether = new LongAdder();
   private CompletableFuture<?> lastCheckpoint = CompletableFuture.completedFuture(null);
 
-  ShardTrainer(ShardLog log, long bspBufferBytes, Roster roster, LongSupplier nanos) {
+  ShardTrainer(ShardLog log, GradientRoom room, Roster roster, LongSupplier nanos) {
     this.log = log;
     this.queue = new PushQueue(log);
     this.roster = roster;
     this.nanos = nanos;
-    this.together = new BspGate(bspBufferBytes, Kernels.best(), this, roster, nanos);
+    this.together = new BspGate(room, Kernels.best(), this, roster, nanos);
     this.stale = new SspGate(this, roster, nanos);
   }
 

@@ -77,11 +77,6 @@ record StepPush(
     return 1_000_000L * (millis == 0 ? Limits.STRAGGLER_DEFAULT_MS : millis);
   }
 
-  StepPush with(PushCommand other) {
-    return new StepPush(
-        modelId, spec, term, mark, other, parameters, needs, factors, withoutPayload);
-  }
-
   StepPush with(@Nullable StepFactors known) {
     return new StepPush(modelId, spec, term, mark, push, parameters, needs, known, false);
   }

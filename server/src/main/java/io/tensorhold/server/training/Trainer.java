@@ -15,6 +15,7 @@ import io.tensorhold.server.raft.ShardLog;
 import io.tensorhold.server.shard.Entry;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
+import io.tensorhold.server.shard.RowOverlay;
 import io.tensorhold.server.shard.RowsCommand;
 import io.tensorhold.server.shard.StepFactors;
 import io.tensorhold.server.shard.StepMark;
@@ -87,10 +88,9 @@ public final class Trainer implements AutoCloseable {
   public Trainer(ClusterNode node, long bspBufferBytes) {
     this.node = node;
     this.workers = new Workers(node.catalog(), System::nanoTime);
+    GradientRoom room = new GradientRoom(bspBufferBytes);
     for (int shard = 0; shard < node.shardCount(); shard++) {
-      shards.add(
-          new ShardTrainer(
-              node.shard(shard), bspBufferBytes / node.shardCount(), workers, System::nanoTime));
+      shards.add(new ShardTrainer(node.shard(shard), room, workers, System::nanoTime));
     }
     var _ =
         sweeper.scheduleWithFixedDelay(
@@ -155,7 +155,7 @@ public final class Trainer implements AutoCloseable {
     StepMark mark = worker == null ? null : mark(model, worker, step);
     if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
       Checkpoints.requireTerm(log, model, leadership.term(), expectTerm, worker);
-      return Checkpoints.push(log, leadership.term(), push, mark, parameters);
+      return Checkpoints.push(log, leadership.term(), stepModel(model), push, mark, parameters);
     }
     return mark == null
         ? shards.get(shard).queue().push(push, parameters)
@@ -177,37 +177,56 @@ public final class Trainer implements AutoCloseable {
   /**
    * Does a push of rows that was checked against its table.
    *
+   * @param step of the worker that it is a part of; {@link Step#NONE}: of none
    * @param expectTerm the term that the worker believes in; 0: any
    */
   public CompletableFuture<PushDone> pushRows(
-      Model model, int shard, RowsCommand push, ParameterRecord table, long expectTerm) {
+      Model model, int shard, RowsCommand push, ParameterRecord table, Step step, long expectTerm) {
     ShardLog log = node.shard(shard);
     Leadership leadership = log.leadership();
     if (!leadership.leads()) {
       throw notLeader(leadership);
     }
-    workers.refuseEnded(push.tag().session());
+    long session = push.tag().session();
+    workers.refuseEnded(session);
+    WorkerSession worker = joined(model, session);
+    StepMark mark = null;
+    if (!step.equals(Step.NONE)) {
+      if (worker == null) {
+        throw notJoined(model, session);
+      }
+      mark = mark(model, worker, step);
+    }
+    long term = leadership.term();
     if (model.getSpec().getDurability() == Durability.CHECKPOINTED) {
-      Checkpoints.requireTerm(log, model, leadership.term(), expectTerm, null);
+      Checkpoints.requireTerm(log, model, term, expectTerm, worker);
+      RowOverlay overlay = log.machine().rows().overlay();
       return Checkpoints.acknowledged(
-          leadership.term(), log.machine().rows().overlay().push(leadership.term(), push, table));
+          term, overlay.push(term, stepModel(model), push, mark, table));
     }
     long touched = (long) push.keys().length * table.rowBytes();
-    return shards.get(shard).queue().command(Entry.rows(push), Set.of(table), touched);
+    return shards.get(shard).queue().command(Entry.rows(mark, push), Set.of(table), touched);
+  }
+
+  /** The worker that a session is of a model; null: it has not joined it. */
+  private @Nullable WorkerSession joined(Model model, long session) {
+    WorkerSession worker = node.catalog().state().worker(session);
+    return worker != null && worker.getModelId() == model.getId() ? worker : null;
   }
 
   /**
    * The worker whose steps are counted; null: a gradient of an asynchronous model, like any push.
    */
   private @Nullable WorkerSession workerOf(Model model, long session) {
-    WorkerSession worker = node.catalog().state().worker(session);
-    if (worker != null && worker.getModelId() == model.getId()) {
-      return worker;
+    WorkerSession worker = joined(model, session);
+    if (worker == null && model.getSpec().getConsistency() != Consistency.ASP) {
+      throw notJoined(model, session);
     }
-    if (model.getSpec().getConsistency() == Consistency.ASP) {
-      return null;
-    }
-    throw new Refusal(
+    return worker;
+  }
+
+  private static Refusal notJoined(Model model, long session) {
+    return new Refusal(
         Reason.SESSION_UNKNOWN,
         "session %s has not joined model \"%s\", whose steps are those of its workers: join it"
             .formatted(Long.toUnsignedString(session), model.getSpec().getName()),

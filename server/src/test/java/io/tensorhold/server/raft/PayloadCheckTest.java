@@ -34,7 +34,7 @@ class PayloadCheckTest {
         new PayloadLog.Settings(fsync, Duration.ofHours(1), PayloadLog.Forcer.DISK);
     try (PayloadLog payloads = PayloadLog.open(group.resolve("payloads"), settings, () -> 0)) {
       for (int i = FIRST; i <= LAST; i++) {
-        payloads.write(2, i, PayloadReference.to(PAYLOAD), PAYLOAD).join();
+        payloads.write(2, i, PayloadReference.to(PAYLOAD), PAYLOAD, null).join();
       }
     }
     Path current = Files.createDirectories(group.resolve("current"));

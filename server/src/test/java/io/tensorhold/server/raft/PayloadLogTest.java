@@ -48,7 +48,7 @@ class PayloadLogTest {
 
   private static CompletableFuture<Void> write(
       PayloadLog log, long term, long index, ByteString payload) {
-    return log.write(term, index, PayloadReference.to(payload), payload);
+    return log.write(term, index, PayloadReference.to(payload), payload, null);
   }
 
   private static ByteString read(PayloadLog log, long term, long index, ByteString expected)

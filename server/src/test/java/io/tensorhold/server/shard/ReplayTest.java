@@ -78,7 +78,7 @@ class ReplayTest {
         ReplayedShard killed = replica("killed", 64 << 20)) {
       for (int index = 0; index < log.size(); index++) {
         plenty.apply(log, index);
-        if (tiny.machine.pressure() == ShardMachine.Pressure.NOW) {
+        if (tiny.machine.pressure() == Pressure.NOW) {
           tiny.flush();
         }
         tiny.apply(log, index);

@@ -93,7 +93,8 @@ class RowOverlayTest {
             Codec.F32,
             keys,
             MemorySegment.ofArray(ones));
-    assertThat(leader.rows().overlay().push(term, push, TABLE)).isEqualTo(Outcome.APPLIED);
+    assertThat(leader.rows().overlay().push(term, TABLE.id(), push, null, TABLE))
+        .isEqualTo(Outcome.APPLIED);
   }
 
   private static float[] read(ShardMachine machine, long... keys) {

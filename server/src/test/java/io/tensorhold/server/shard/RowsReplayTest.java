@@ -27,6 +27,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.RepeatedTest;
@@ -51,6 +52,8 @@ class RowsReplayTest {
   private long allocatedBefore;
   private Random random = new Random(0);
   private long seq;
+  private long worker = 100;
+  private long step;
   private final Map<Long, ParameterRecord> tables = new TreeMap<>();
   private final Map<Long, float[]> model = new HashMap<>();
   private final List<byte[]> sent = new ArrayList<>();
@@ -80,7 +83,7 @@ class RowsReplayTest {
         ReplayedShard killed = replica("killed", 64 << 20)) {
       for (int index = 0; index < log.size(); index++) {
         plenty.apply(log, index);
-        if (tiny.machine.pressure() != ShardMachine.Pressure.NONE) {
+        if (tiny.machine.pressure() != Pressure.NONE) {
           tiny.flush();
         }
         tiny.apply(log, index);
@@ -164,7 +167,9 @@ class RowsReplayTest {
           long id = ids[1 + random.nextInt(ids.length - 1)];
           tables.remove(id);
           commands.add(Entry.drop(id, id));
-        } else if (kind < 5 && !sent.isEmpty()) {
+        } else if (kind == 2) {
+          commands.addAll(step());
+        } else if (kind < 6 && !sent.isEmpty()) {
           commands.add(sent.get(random.nextInt(sent.size())));
         } else {
           commands.add(push());
@@ -220,17 +225,51 @@ class RowsReplayTest {
     ParameterRecord table = all[random.nextInt(3) == 0 ? 0 : random.nextInt(all.length)];
     Operation[] operations = Operation.values();
     Operation operation = operations[random.nextInt(table.trained() ? 3 : 2)];
+    return push(null, 1 + random.nextInt(3), operation, table, true);
+  }
+
+  /**
+   * A worker's step in two parts. Sometimes the worker dies between them, and its successor makes
+   * the step again, of other rows; what the dead one still had under way comes later.
+   */
+  private List<byte[]> step() {
+    List<byte[]> commands = new ArrayList<>();
+    step++;
+    commands.add(part(worker, 0, true));
+    if (random.nextBoolean()) {
+      commands.add(Entry.claim(1, 0, worker + 1, false, 0));
+      commands.add(part(worker, 1, false));
+      worker++;
+      commands.add(part(worker, 0, false));
+    }
+    commands.add(part(worker, 1, true));
+    return commands;
+  }
+
+  private byte[] part(long session, int part, boolean counts) {
+    StepMark mark =
+        new StepMark(1, step, part, 2, false, List.of(new StepMark.Piece(0, random.nextInt())));
+    return push(mark, session, Operation.ADD, tables.get(1L), counts);
+  }
+
+  /** A push of random rows, which the model makes too if it is to count. */
+  private byte[] push(
+      @Nullable StepMark mark,
+      long session,
+      Operation operation,
+      ParameterRecord table,
+      boolean counts) {
     long[] keys = keys(60);
     MemorySegment values = MemorySegment.ofArray(new byte[4 * DIM * keys.length]);
     for (int i = 0; i < DIM * keys.length; i++) {
       values.set(F32, 4L * i, (float) random.nextGaussian());
     }
     seq++;
-    Tag tag = new Tag(1 + random.nextInt(3), seq, 1);
+    Tag tag = new Tag(session, seq, 1);
     byte[] command =
-        Entry.rows(new RowsCommand(tag, operation, table.id(), Codec.F32, keys, values));
+        Entry.rows(mark, new RowsCommand(tag, operation, table.id(), Codec.F32, keys, values));
     sent.add(command);
-    if (table.id() == 1) {
+    if (counts && table.id() == 1) {
       for (int i = 0; i < keys.length; i++) {
         float[] row = model.computeIfAbsent(keys[i], RowsReplayTest::initial);
         for (int e = 0; e < DIM; e++) {

@@ -25,6 +25,7 @@ class StaleGradientTest {
         List.of(parts),
         MemorySegment.ofArray(new byte[4 * parts.length]),
         factors,
+        null,
         null);
   }
 

@@ -11,6 +11,8 @@ import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.StragglerPolicy;
 import io.tensorhold.proto.v1.WorkerSession;
+import io.tensorhold.server.base.HeldMemory;
+import io.tensorhold.server.base.OffHeap;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.Leadership;
@@ -23,7 +25,6 @@ import io.tensorhold.server.shard.PushCommand.Tag;
 import io.tensorhold.server.shard.StepMark;
 import io.tensorhold.server.shard.Unit;
 import io.tensorhold.server.store.BlockLayout;
-import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
@@ -111,6 +112,7 @@ class BspGateTest {
   private void run(StragglerPolicy policy) {
     try (SimulatedShard shard = new SimulatedShard(folder.resolve(policy.name()), this::count)) {
       int less = 0;
+      long allocated = 0;
       for (int seed = 1; seed <= SCHEDULES; seed++) {
         random = new Random(seed);
         expected = new float[ELEMENTS];
@@ -126,13 +128,18 @@ class BspGateTest {
         }
         less += (int) inStep.values().stream().filter(n -> n < WORKERS).count();
         shard.command(Entry.drop(seed, seed));
+        if (seed > 1) {
+          assertThat(OffHeap.allocated()).as("bytes after seed %d", seed).isEqualTo(allocated);
+        }
+        allocated = OffHeap.allocated();
       }
       assertThat(less > 0).isEqualTo(policy == StragglerPolicy.PROCEED);
     }
   }
 
   private void schedule(SimulatedShard shard, ParameterRecord parameter, ModelSpec spec) {
-    BspGate gate = new BspGate(1 << 20, Kernels.scalar(), shard, shard, () -> shard.nanos);
+    BspGate gate =
+        new BspGate(new GradientRoom(1 << 20), Kernels.scalar(), shard, shard, () -> shard.nanos);
     Sim[] sims = new Sim[WORKERS];
     for (int rank = 0; rank < WORKERS; rank++) {
       sims[rank] = new Sim(rank);
@@ -170,6 +177,10 @@ class BspGateTest {
         default -> next(shard, gate, parameter, spec, sim);
       }
     }
+    while (!shard.idle()) {
+      shard.commit(true);
+    }
+    gate.drop(new Leadership(false, null, shard.term, "follower"), SimulatedShard.lost());
   }
 
   private void next(
@@ -194,9 +205,9 @@ class BspGateTest {
 
   private static void send(
       SimulatedShard shard, BspGate gate, ParameterRecord parameter, ModelSpec spec, Sim sim) {
-    MemorySegment payload = MemorySegment.ofArray(new byte[4 * ELEMENTS]);
+    HeldMemory payload = HeldMemory.allocate(0, 4 * ELEMENTS);
     for (int i = 0; i < ELEMENTS; i++) {
-      payload.set(F32, 4L * i, gradient(sim.rank, sim.step, sim.session, i));
+      payload.content().set(F32, 4L * i, gradient(sim.rank, sim.step, sim.session, i));
     }
     StepMark.Piece piece = new StepMark.Piece(sim.rank, (int) sim.session);
     StepMark mark = new StepMark(parameter.id(), sim.step, 0, 1, true, List.of(piece));
@@ -209,6 +220,7 @@ class BspGateTest {
     sim.waiting =
         gate.contribute(
             new StepPush(parameter.id(), spec, shard.term, mark, push, Set.of(parameter)));
+    push.release();
   }
 
   /** kill -9 and a new start: a new session, the step that the shard knows. */

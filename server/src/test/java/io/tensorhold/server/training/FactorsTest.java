@@ -16,6 +16,7 @@ import io.tensorhold.proto.v1.Consistency;
 import io.tensorhold.proto.v1.ModelSpec;
 import io.tensorhold.proto.v1.StragglerPolicy;
 import io.tensorhold.proto.v1.WorkerSession;
+import io.tensorhold.server.base.HeldMemory;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.raft.Leadership;
@@ -30,7 +31,6 @@ import io.tensorhold.server.shard.StepMark;
 import io.tensorhold.server.shard.Unit;
 import io.tensorhold.server.store.BlockLayout;
 import io.tensorhold.wire.StepNeeds;
-import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
@@ -167,7 +167,9 @@ class FactorsTest {
   private void schedule(long model) {
     gates.clear();
     for (SimulatedShard shard : shards) {
-      gates.add(new BspGate(1 << 20, Kernels.scalar(), shard, shard, () -> shard.nanos));
+      gates.add(
+          new BspGate(
+              new GradientRoom(1 << 20), Kernels.scalar(), shard, shard, () -> shard.nanos));
     }
     List<Sim> sims = Stream.of(0, 1, 2).map(Sim::new).toList();
     sims.forEach(sim -> restart(model, sim));
@@ -299,9 +301,9 @@ class FactorsTest {
 
   private void send(
       long model, Sim sim, int shard, @Nullable StepFactors factors, boolean withoutPayload) {
-    MemorySegment payload = MemorySegment.ofArray(new byte[4 * ELEMENTS]);
-    for (int i = 0; i < ELEMENTS; i++) {
-      payload.set(F32, 4L * i, gradient(shard, sim.rank, sim.step, sim.session, i));
+    HeldMemory payload = HeldMemory.allocate(0, withoutPayload ? 0 : 4 * ELEMENTS);
+    for (int i = 0; i < ELEMENTS && !withoutPayload; i++) {
+      payload.content().set(F32, 4L * i, gradient(shard, sim.rank, sim.step, sim.session, i));
     }
     StepMark.Piece piece = new StepMark.Piece(sim.rank, (int) sim.session);
     StepMark mark = new StepMark(model, sim.step, 0, 1, true, List.of(piece));
@@ -310,7 +312,7 @@ class FactorsTest {
             List.of(new Tag(sim.session, ++sim.seq, 1)),
             Operation.GRADIENT,
             List.of(new Part(model, 1, Codec.F32, 4 * ELEMENTS, new int[0])),
-            withoutPayload ? MemorySegment.ofArray(new byte[0]) : payload);
+            payload);
     ModelSpec spec =
         ModelSpec.newBuilder()
             .setName("m")
@@ -335,6 +337,7 @@ class FactorsTest {
                     new StepNeeds(true, trust),
                     factors,
                     withoutPayload)));
+    push.release();
   }
 
   /** kill -9 and a new start: a new session, the step that the shards know. */

@@ -6,6 +6,7 @@ import io.tensorhold.proto.v1.WorkerSession;
 import io.tensorhold.server.base.Reason;
 import io.tensorhold.server.base.Refusal;
 import io.tensorhold.server.shard.Entry;
+import io.tensorhold.server.shard.EntryBytes;
 import io.tensorhold.server.shard.Outcome;
 import io.tensorhold.server.shard.ParameterRecord;
 import io.tensorhold.server.shard.PushCommand;
@@ -32,9 +33,8 @@ import org.jspecify.annotations.Nullable;
  * or loses them with their leader. The machine is the real one.
  */
 final class SimulatedShard implements StepLog, Roster, AutoCloseable {
-  @SuppressWarnings("ArrayRecordComponent") // bytes of an entry, never changed
   private record InFlight(
-      StepMark mark, PushCommand push, byte[] entry, CompletableFuture<PushDone> done) {}
+      StepMark mark, PushCommand push, EntryBytes entry, CompletableFuture<PushDone> done) {}
 
   private final SharedRocks rocks = new SharedRocks(1 << 20);
   private final ShardStore store;
@@ -62,8 +62,7 @@ final class SimulatedShard implements StepLog, Roster, AutoCloseable {
       }
     }
     InFlight entry =
-        new InFlight(
-            mark, push, Entry.of(List.of(Entry.step(mark, push))), new CompletableFuture<>());
+        new InFlight(mark, push, EntryBytes.step(mark, push), new CompletableFuture<>());
     inFlight.add(entry);
     return entry.done;
   }
@@ -80,12 +79,14 @@ final class SimulatedShard implements StepLog, Roster, AutoCloseable {
   /** Commits and answers the oldest entry; {@code answered}: the leader lives to say so. */
   void commit(boolean answered) {
     InFlight entry = inFlight.remove();
-    Outcome outcome = Outcome.of(machine.apply(term, index, ByteBuffer.wrap(entry.entry))[0]);
+    Outcome outcome = Outcome.of(machine.apply(term, index, entry.entry.buffer())[0]);
+    entry.entry.release();
     if (outcome == Outcome.APPLIED) {
       applied.accept(entry.mark, entry.push);
     }
     long at = index++;
     if (!answered) {
+      entry.done.completeExceptionally(lost());
       return;
     }
     Refusal refusal = Refusals.of(outcome);
@@ -101,7 +102,11 @@ final class SimulatedShard implements StepLog, Roster, AutoCloseable {
     for (int i = 0; i < committed && !inFlight.isEmpty(); i++) {
       commit(false);
     }
-    inFlight.clear();
+    while (!inFlight.isEmpty()) {
+      InFlight entry = inFlight.remove();
+      entry.entry.release();
+      entry.done.completeExceptionally(lost());
+    }
     term++;
   }
 
