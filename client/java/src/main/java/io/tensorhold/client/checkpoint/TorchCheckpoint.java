@@ -29,7 +29,14 @@ import org.jspecify.annotations.Nullable;
  */
 final class TorchCheckpoint implements Checkpoint {
   private static final int MAX_NAME_CHARS = 4096;
-  private static final int MAX_VISITS = 4_000_000;
+
+  /**
+   * A value can be in many places, and places that hold places make a file of little without end.
+   */
+  private static final int VISITS_A_BYTE = 4;
+
+  private static final List<String> DIGITS =
+      List.of("0", "1", "2", "3", "4", "5", "6", "7", "8", "9");
 
   /** Views may repeat bytes, such as those of a transposed tensor, but not without end. */
   private static final int MAX_REPETITION = 8;
@@ -39,7 +46,11 @@ final class TorchCheckpoint implements Checkpoint {
   private final TensorTable tensors;
   private final List<Named> named = new ArrayList<>();
   private List<TensorAlias> aliases = List.of();
-  private int visits;
+
+  /** The name of the value that is looked into, and how many more may be. */
+  private final StringBuilder path = new StringBuilder();
+
+  private long visits;
 
   /** A tensor, and the elements of its storage that it has if they lie one after another. */
   private record Named(TensorEntry entry, TensorView view) {
@@ -81,7 +92,8 @@ final class TorchCheckpoint implements Checkpoint {
     heap.take(200L * records.count());
     TorchObjects objects = new TorchObjects(file, records);
     PickleValue root = PickleReader.read(file, pickle, objects, heap);
-    find(root, "", 0);
+    visits = VISITS_A_BYTE * pickle.length();
+    find(root, 0);
     if (named.isEmpty()) {
       throw bad("holds no tensors");
     }
@@ -116,46 +128,54 @@ final class TorchCheckpoint implements Checkpoint {
     }
   }
 
-  private void find(PickleValue value, String path, int depth) throws IOException {
-    if (depth > PickleReader.MAX_DEPTH || ++visits > MAX_VISITS) {
+  /** Looks for tensors in a value whose name is {@link #path}. */
+  private void find(PickleValue value, int depth) throws IOException {
+    if (depth > PickleReader.MAX_DEPTH) {
+      throw bad("its values lie in more than " + PickleReader.MAX_DEPTH + " levels");
+    }
+    if (--visits < 0) {
       throw bad(
-          "its values lie in more than %d levels, or are more than %d"
-              .formatted(PickleReader.MAX_DEPTH, MAX_VISITS));
+          "its values refer to one another so often that they are more than "
+              + VISITS_A_BYTE
+              + " for each byte of data.pkl");
     }
     switch (value) {
-      case TensorView view -> add(path, view);
+      case TensorView view -> add(path.toString(), view);
       case Dict dict -> {
         for (Map.Entry<Object, PickleValue> entry : dict.entries().entrySet()) {
-          find(
-              entry.getValue(), join(path, entry.getKey().toString(), entry.getValue()), depth + 1);
+          int end = path.length();
+          Object key = entry.getKey();
+          extend(key instanceof String text ? text : key.toString());
+          find(entry.getValue(), depth + 1);
+          path.setLength(end);
         }
       }
-      case Items(List<PickleValue> items) -> findAll(items, path, depth);
-      case Tuple(List<PickleValue> items) -> findAll(items, path, depth);
+      case Items(List<PickleValue> items) -> findAll(items, depth);
+      case Tuple(List<PickleValue> items) -> findAll(items, depth);
       default -> {}
     }
   }
 
-  private void findAll(List<PickleValue> items, String path, int depth) throws IOException {
+  private void findAll(List<PickleValue> items, int depth) throws IOException {
     for (int i = 0; i < items.size(); i++) {
-      find(items.get(i), join(path, Integer.toString(i), items.get(i)), depth + 1);
+      int end = path.length();
+      extend(i < DIGITS.size() ? DIGITS.get(i) : Integer.toString(i));
+      find(items.get(i), depth + 1);
+      path.setLength(end);
     }
   }
 
-  private String join(String path, String key, PickleValue value) throws CheckpointException {
-    if (!(value instanceof TensorView
-        || value instanceof Dict
-        || value instanceof Items
-        || value instanceof Tuple)) {
-      return path; // not looked into, so its name is not needed
-    }
+  private void extend(String key) throws CheckpointException {
     int length = path.length() + 1 + key.length();
     if (length > MAX_NAME_CHARS) {
       throw bad(
-          "a tensor's name has %d characters, the limit is %d: %s"
+          "the name of a value has %d characters, the limit is %d: %s"
               .formatted(length, MAX_NAME_CHARS, quote(path + "." + key)));
     }
-    return path.isEmpty() ? key : path + "." + key;
+    if (!path.isEmpty()) {
+      path.append('.');
+    }
+    path.append(key);
   }
 
   private void add(String name, TensorView view) throws CheckpointException {

@@ -347,13 +347,13 @@ final class TorchCorpus {
     }
     add("levels", TorchFile.of(deep.ops("."), 16), "64 levels");
     Pickle self = new Pickle().op(']', 'q', 0, 'h', 0, 'a', '.');
-    add("list-in-itself", TorchFile.of(self), "64 levels");
+    add("list-in-itself", TorchFile.of(self), "refer to one another");
     Pickle laughs = new Pickle().ops("]").op('q', 0);
     for (int i = 1; i < 30; i++) {
       laughs.ops("](").op('h', i - 1, 'h', i - 1).ops("e").op('q', i);
       laughs.op('\u0086');
     }
-    add("billion-laughs", TorchFile.of(laughs.ops(".")), "more than 4000000");
+    add("billion-laughs", TorchFile.of(laughs.ops(".")), "4 for each byte of data.pkl");
     add(
         "values",
         TorchFile.of(new Pickle().ops("(").ops("N".repeat(1_100_000)).ops(".")),
