@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,42 @@ def pull_targets(parameter: Parameter, codec: Codec, out: Array) -> dict[Key, Ta
             else _decoded(parameter, codec, part)
         )
     return targets
+
+
+def whole_targets(
+    model: Mapping[str, Parameter],
+    names: Iterable[str],
+    asked: Codec | None,
+    out: Mapping[str, Array],
+) -> tuple[
+    dict[str, Array],
+    dict[tuple[Codec, np.dtype[Any]], dict[Key, Target]],
+    list[tuple[Array, Array]],
+]:
+    """Where whole tensors go.
+
+    Returns:
+        Their arrays by name; for each codec and dtype where the blocks go; and copies to be made
+        when they are there, (to, from): what is pulled under two names travels once.
+    """
+    into: dict[str, Array] = {}
+    targets: dict[tuple[Codec, np.dtype[Any]], dict[Key, Target]] = {}
+    copies = []
+    first: dict[tuple[int, np.dtype[Any]], Array] = {}
+    for name in names:
+        parameter = model[name]
+        given = out.get(name)
+        array = new_array(parameter, parameter.shape) if given is None else given
+        check_out(parameter, array, parameter.shape)
+        pulled = first.setdefault((parameter.id, array.dtype), array)
+        into[name] = pulled if given is None else array
+        if pulled is array:
+            codec = wire_codec(parameter, asked if parameter.computable else None)
+            blocks = targets.setdefault((codec, array.dtype), {})
+            blocks.update(pull_targets(parameter, codec, array))
+        elif given is not None:
+            copies.append((array, pulled))
+    return into, targets, copies
 
 
 def _decoded(parameter: Parameter, codec: Codec, part: Array) -> Target:

@@ -14,18 +14,17 @@ import numpy as np
 
 from tensorhold._cluster import Cluster
 from tensorhold._layout import bounds_of
-from tensorhold._pull import BlockPull, Key, Target
+from tensorhold._pull import BlockPull
 from tensorhold._rows import RowPull, RowPuller
 from tensorhold._values import (
     Array,
     check_out,
     new_array,
-    pull_targets,
     slice_targets,
+    whole_targets,
     wire_codec,
 )
 from tensorhold._values import memory as memory_of
-from tensorhold.codecs import Codec
 from tensorhold.errors import error
 from tensorhold.model import Model, Optimizer, Parameter, Tensor, codec_of, dtype_of
 from tensorhold.session import SessionCore, WorkerCore, this_process
@@ -228,33 +227,17 @@ class AsyncClient:
         """Pulls tensors; see `tensorhold.Client.pull`."""
         known = await self._known(model)
         asked = None if codec is None else codec_of(codec)
-        into: dict[str, Array] = {}
-        by_codec: dict[Codec, dict[Key, Target]] = {}
-        first: dict[int, str] = {}
-        again = {}  # other names of what is pulled already
-        for name in known if names is None else names:
-            parameter = known[name]
-            array = None if out is None else out.get(name)
-            if first.setdefault(parameter.id, name) != name:
-                again[name] = array
-                continue
-            if array is None:
-                array = new_array(parameter, parameter.shape)
-            check_out(parameter, array, parameter.shape)
-            into[name] = array
-            sent = wire_codec(parameter, None if not parameter.computable else asked)
-            by_codec.setdefault(sent, {}).update(pull_targets(parameter, sent, array))
+        into, targets, copies = whole_targets(
+            known, known if names is None else names, asked, out or {}
+        )
         await asyncio.gather(
             *(
-                BlockPull(self.cluster, known, targets, int(sent), known.loading).run()
-                for sent, targets in by_codec.items()
+                BlockPull(self.cluster, known, blocks, int(sent), known.loading).run()
+                for (sent, _), blocks in targets.items()
             )
         )
-        for name, array in again.items():
-            if array is None:
-                into[name] = into[first[known[name].id]]
-            else:
-                into |= await self.pull(known, [name], codec=codec, out={name: array})
+        for array, pulled in copies:
+            np.copyto(array, pulled)
         return into
 
     async def pull_slice(

@@ -1,6 +1,5 @@
 package io.tensorhold.client.checkpoint;
 
-import io.tensorhold.client.checkpoint.TorchCorpus.Hostile;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;

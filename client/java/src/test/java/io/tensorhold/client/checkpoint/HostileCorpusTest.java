@@ -4,7 +4,6 @@ import static io.tensorhold.client.checkpoint.Fixtures.refusal;
 import static io.tensorhold.client.checkpoint.Fixtures.write;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.tensorhold.client.checkpoint.TorchCorpus.Hostile;
 import io.tensorhold.client.checkpoint.TorchFile.Pickle;
 import java.io.IOException;
 import java.nio.file.Files;

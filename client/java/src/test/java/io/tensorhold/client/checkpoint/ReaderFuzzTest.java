@@ -85,7 +85,7 @@ class ReaderFuzzTest {
     List<byte[]> seeds = new ArrayList<>();
     byte[] golden = Fixtures.golden("golden.pt");
     // Damaged pickles count half: in an archive their checksum gives them away.
-    for (TorchCorpus.Hostile hostile : TorchCorpus.all().values()) {
+    for (Hostile hostile : TorchCorpus.all().values()) {
       seeds.add(hostile.file());
       seeds.add(pickle(golden));
     }

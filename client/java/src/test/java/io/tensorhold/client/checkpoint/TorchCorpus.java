@@ -2,31 +2,11 @@ package io.tensorhold.client.checkpoint;
 
 import io.tensorhold.client.checkpoint.TorchFile.Pickle;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
 /** Hostile .pt files, at least one for each rule, and what each is refused with. */
 final class TorchCorpus {
-  /** A file and parts of the message that refuses it. */
-  static final class Hostile {
-    private final byte[] file;
-    private final String[] message;
-
-    Hostile(byte[] file, String... message) {
-      this.file = file;
-      this.message = message;
-    }
-
-    byte[] file() {
-      return file;
-    }
-
-    String[] message() {
-      return message;
-    }
-  }
-
   private final Map<String, Hostile> cases = new LinkedHashMap<>();
 
   private TorchCorpus() {}
@@ -36,23 +16,24 @@ final class TorchCorpus {
     corpus.code();
     corpus.shapes();
     corpus.bombs();
-    corpus.archives();
-    corpus.formats();
+    TorchArchives archives = new TorchArchives(corpus);
+    archives.archives();
+    archives.formats();
     return corpus.cases;
   }
 
-  private void add(String name, TorchFile file, String... message) {
+  void add(String name, TorchFile file, String... message) {
     add(name, file.bytes(), message);
   }
 
-  private void add(String name, byte[] file, String... message) {
+  void add(String name, byte[] file, String... message) {
     if (cases.put(name, new Hostile(file, message)) != null) {
       throw new IllegalArgumentException("twice: " + name);
     }
   }
 
   /** A good pickle: one tensor of four elements. */
-  private static Pickle good() {
+  static Pickle good() {
     return Pickle.dict().tensor(4, 0, new int[] {4}, new int[] {1}).end();
   }
 
@@ -397,68 +378,5 @@ final class TorchCorpus {
             16),
         "5001 characters",
         "4096");
-  }
-
-  private void archives() {
-    TorchFile compressed = TorchFile.of(good(), 16);
-    compressed.entry("a/data/0").method = 8;
-    add("compressed", compressed, "\"a/data/0\"", "compressed");
-    TorchFile sizes = TorchFile.of(good(), 16);
-    sizes.entry("a/data/0").saidBytes = 1000;
-    add("two-sizes", sizes, "1000 bytes, stored as 16");
-    add("record-twice", TorchFile.of(good(), 16).add("a/data/0", new byte[16]), "two records");
-    add("record-in-another-folder", TorchFile.of(good(), 16).add("b/x", new byte[1]), "\"b/x\"");
-    add("record-in-no-folder", TorchFile.of(good(), 16).add("x", new byte[1]), "\"x\"");
-    TorchFile encrypted = TorchFile.of(good(), 16);
-    encrypted.entry("a/data/0").flags = 1;
-    add("encrypted", encrypted, "encrypted");
-    TorchFile past = TorchFile.of(good(), 16);
-    past.entry("a/data/0").saidBytes = 1 << 20;
-    past.entry("a/data/0").saidStored = 1 << 20;
-    add("record-past-the-end", past, "past the end");
-    TorchFile overlap = TorchFile.of(good(), 16);
-    overlap.bytes();
-    overlap.entry("a/version").saidBytes = 40;
-    overlap.entry("a/version").saidStored = 40;
-    add("records-that-overlap", overlap, "overlaps");
-    TorchFile elsewhere = TorchFile.of(good(), 16);
-    elsewhere.entry("a/data/0").saidAt = 3;
-    add("record-without-a-header", elsewhere, "no header");
-    TorchFile renamed = TorchFile.of(good(), 16);
-    renamed.entry("a/data/0").localName = "a/data/1".getBytes(StandardCharsets.UTF_8);
-    add("record-under-another-name", renamed, "no header");
-    TorchFile zip64 = TorchFile.of(good(), 16);
-    zip64.entry("a/data/0").saidBytes = 0xffffffffL;
-    zip64.entry("a/data/0").saidStored = 0xffffffffL;
-    add("zip64-without-sizes", zip64, "zip64 sizes");
-    TorchFile damaged = TorchFile.of(good(), 16);
-    damaged.entry("a/data.pkl").crc ^= 1;
-    add("pickle-with-another-crc", damaged, "CRC-32");
-    add("more-entries", TorchFile.of(good(), 16).bytes(1, 0), "ends within record 3");
-    add("fewer-entries", TorchFile.of(good(), 16).bytes(-1, 0), "after the last record");
-    add("directory-elsewhere", TorchFile.of(good(), 16).bytes(0, 1), "does not end");
-    add("entries-of-zip64", TorchFile.of(good(), 16).bytes(0xffff - 3, 0), "zip64 record");
-    byte[] whole = TorchFile.of(good(), 16).bytes();
-    add("bytes-behind", Arrays.copyOf(whole, whole.length + 1), "after the archive");
-    byte[] before = new byte[whole.length + 1];
-    System.arraycopy(whole, 0, before, 1, whole.length);
-    add("bytes-before", before, "PK");
-    for (int length : new int[] {0, 3, 21, 22, whole.length - 23, whole.length - 1}) {
-      add("cut-at-" + length, Arrays.copyOf(whole, length), "");
-    }
-    add("no-pickle", new TorchFile().add("a/x", new byte[1]), "without data.pkl");
-    add(
-        "big-endian",
-        TorchFile.of(good(), 16).add("a/byteorder", "big".getBytes(StandardCharsets.UTF_8)),
-        "\"big\"");
-  }
-
-  private void formats() {
-    byte[] legacy = {(byte) 0x80, 2, (byte) 0x8a, 10, 0x6c, (byte) 0xfc, (byte) 0x9c, 0x46};
-    add("legacy-magic", Arrays.copyOf(legacy, 1000), "before 1.6");
-    byte[] tar = new byte[1024];
-    System.arraycopy("ustar".getBytes(StandardCharsets.US_ASCII), 0, tar, 257, 5);
-    add("tar", tar, "tar archive");
-    add("text", "not a checkpoint".repeat(10).getBytes(StandardCharsets.UTF_8), "PK");
   }
 }
