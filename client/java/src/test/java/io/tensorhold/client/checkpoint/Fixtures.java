@@ -3,6 +3,7 @@ package io.tensorhold.client.checkpoint;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowable;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -11,6 +12,9 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import org.assertj.core.api.AbstractStringAssert;
@@ -45,6 +49,25 @@ final class Fixtures {
     try (var in = Fixtures.class.getResourceAsStream("/checkpoint/" + name)) {
       return in.readAllBytes();
     }
+  }
+
+  /** Holds all tensors of a file, in order, against what the package that wrote it says of them. */
+  static void isGolden(Path file, JsonNode expected) throws IOException {
+    List<String> names = new ArrayList<>();
+    try (Checkpoint checkpoint = Checkpoint.open(file)) {
+      for (TensorEntry tensor : checkpoint.tensors()) {
+        JsonNode golden = expected.get(tensor.name());
+        assertThat(golden).as(tensor.name()).isNotNull();
+        List<Long> dims = new ArrayList<>();
+        golden.get("shape").forEach(dim -> dims.add(dim.asLong()));
+        assertThat(tensor.shape().dims()).containsExactly(dims.toArray(new Long[0]));
+        assertThat(HexFormat.of().formatHex(read(checkpoint, tensor)))
+            .as(tensor.name())
+            .isEqualTo(golden.get("bytes").asText());
+        names.add(tensor.name());
+      }
+    }
+    assertThat(names).containsExactlyElementsOf(() -> expected.fieldNames());
   }
 
   static byte[] read(Checkpoint checkpoint, TensorEntry tensor) {
